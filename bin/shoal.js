@@ -1,0 +1,9 @@
+#!/usr/bin/env node
+// Plain JavaScript on purpose: an older Node must be able to read this file and say what it needs.
+const [major = 0, minor = 0] = process.versions.node.split('.').map(Number)
+if (major < 24 || (major === 24 && minor < 12)) {
+  console.error(`shoal needs Node 24.12 or newer; this is Node ${process.versions.node}.`)
+  process.exit(1)
+}
+const { main } = await import('../src/cli/main.ts')
+await main(process.argv.slice(2))
