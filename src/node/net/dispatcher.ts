@@ -1,0 +1,111 @@
+import { z } from 'zod'
+import { pack, ShoalError, unpack } from '../../base/index.ts'
+import type { Handler, MessageType, PeerId } from '../../base/index.ts'
+
+/** A request as it came from the wire: nothing of it has been checked but the sender's identity. */
+export interface RawRequest {
+  type: string
+  head: Uint8Array
+  from: PeerId
+  fromClient: boolean
+  body: AsyncIterable<Uint8Array>
+  signal: AbortSignal
+}
+
+export interface RawAnswer {
+  head: Uint8Array
+  body?: AsyncIterable<Uint8Array>
+}
+
+interface Entry {
+  type: MessageType<unknown, unknown>
+  run(request: RawRequest): Promise<RawAnswer>
+}
+
+/** Longest explanation of a schema failure that is sent back. */
+const REASON_CHARS_MAX = 500
+
+/** The handlers of a transport, and the checks before any of them: known type, allowed sender, head that fits. */
+export class Dispatcher {
+  readonly #entries = new Map<string, Entry>()
+
+  /** Sets the one handler of a type; a later one replaces it, but two types of one name are a mistake of ours. */
+  handle<Request, ReplyHead>(
+    type: MessageType<Request, ReplyHead>,
+    handler: Handler<Request, ReplyHead>,
+  ): void {
+    const present = this.#entries.get(type.name)
+    if (present !== undefined && present.type !== type) {
+      throw new ShoalError('INTERNAL', { reason: `two message types are named ${type.name}` })
+    }
+    this.#entries.set(type.name, {
+      type,
+      run: async request => {
+        const head = parseHead(type.name, type.request, request.head)
+        const { from, fromClient, body, signal } = request
+        const answer = await handler({ from, fromClient, head, body, signal })
+        return hasBody(answer) ? { head: pack(answer.head), body: answer.body } : { head: pack(answer) }
+      },
+    })
+  }
+
+  /** The declared type of that name, if it has a handler here. */
+  typeOf(name: string): MessageType<unknown, unknown> | undefined {
+    return this.#entries.get(name)?.type
+  }
+
+  /** Rejects with UNKNOWN_MESSAGE, NOT_ADMITTED, BAD_MESSAGE or whatever the handler threw. */
+  async dispatch(request: RawRequest): Promise<RawAnswer> {
+    const entry = this.#entries.get(request.type)
+    if (entry === undefined) throw unknownMessage(request.type)
+    if (request.fromClient && entry.type.from === 'peers') {
+      throw new ShoalError(
+        'NOT_ADMITTED',
+        { peer: request.from, reason: `${request.type} is for peers only` },
+        `client ${request.from} may not send ${request.type}: only peers of the mesh may`,
+      )
+    }
+    return entry.run(request)
+  }
+}
+
+export function parseHead<Head>(name: string, schema: z.ZodType<Head>, bytes: Uint8Array): Head {
+  let value: unknown
+  try {
+    value = unpack(bytes)
+  } catch (cause) {
+    throw badMessage(name, 'the head is not one msgpack value', cause)
+  }
+  const parsed = schema.safeParse(value)
+  if (parsed.success) return parsed.data
+  throw badMessage(name, z.prettifyError(parsed.error).slice(0, REASON_CHARS_MAX), undefined)
+}
+
+function unknownMessage(type: string): ShoalError {
+  const shown = type.slice(0, 100)
+  return new ShoalError(
+    'UNKNOWN_MESSAGE',
+    { type: shown },
+    `no handler for message ${shown}: the other peer runs another version, or this part is not started`,
+  )
+}
+
+function badMessage(type: string, reason: string, cause: unknown): ShoalError {
+  return new ShoalError(
+    'BAD_MESSAGE',
+    { type, reason },
+    `message ${type} does not fit its schema: ${reason}`,
+    {
+      cause,
+    },
+  )
+}
+
+function hasBody<Head>(
+  answer: Head | { head: Head; body: AsyncIterable<Uint8Array> },
+): answer is { head: Head; body: AsyncIterable<Uint8Array> } {
+  if (typeof answer !== 'object' || answer === null || !('head' in answer) || !('body' in answer))
+    return false
+  const { body } = answer
+  return typeof body === 'object' && body !== null && Symbol.asyncIterator in body
+}
