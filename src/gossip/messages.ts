@@ -1,0 +1,103 @@
+import { z } from 'zod'
+import { message } from '../base/index.ts'
+import type { PeerId } from '../base/index.ts'
+
+/** Wire types and limits of this folder. Every limit bounds what a remote may make a peer keep or compute. */
+
+// ---- Membership: what peers tell each other, on a direct channel and on the topic `members`.
+
+const NAME_MAX = 64
+const ADDRESS_MAX = 160
+const PEER_ID_MAX = 128
+/** Addresses told per member; a host with more interfaces tells its first ones. */
+export const ADDRESSES_MAX = 8
+/** Above any wall clock in milliseconds for the next 140,000 years, and still a safe integer when raised. */
+export const INCARNATION_MAX = 2 ** 52
+/** Updates in one message; the sender also keeps to a size, see `UPDATES_BYTES`. */
+export const UPDATES_MAX = 256
+/** What a sender puts into one message of updates, well below the limit of a message head. */
+export const UPDATES_BYTES = 32 * 1024
+/** Members whose versions one `sync` compares; a larger table is compared slice by slice. */
+export const DIGEST_MAX = 400
+
+const peerId = z.custom<PeerId>(
+  value => typeof value === 'string' && value.length > 0 && value.length <= PEER_ID_MAX,
+  'a peer id of 1 to 128 characters',
+)
+const incarnation = z.int().min(0).max(INCARNATION_MAX)
+const sequence = z.int().min(0)
+
+/** In the order in which news about one incarnation wins: the later one is kept. */
+export const MEMBER_STATES = ['alive', 'suspect', 'dead', 'left'] as const
+export type MemberState = (typeof MEMBER_STATES)[number]
+
+/** Hints for choosing a peer; nothing depends on their being right or fresh. */
+const memberMeta = z.object({
+  /** Busy share of its workers, 0 to 1. */
+  load: z.number().min(0).max(1).optional(),
+  /** Free bytes on the disk that holds its blocks. */
+  diskFreeBytes: z.number().min(0).optional(),
+})
+export type MemberMeta = z.infer<typeof memberMeta>
+
+const memberInfo = z.object({
+  name: z.string().max(NAME_MAX),
+  /** Multiaddrs at which it may be dialled. */
+  addresses: z.array(z.string().max(ADDRESS_MAX)).max(ADDRESSES_MAX),
+  /** Where it stands, for spreading replicas and voters; an empty zone means none. */
+  labels: z.object({ host: z.string().max(NAME_MAX), zone: z.string().max(NAME_MAX) }),
+  meta: memberMeta,
+})
+export type MemberInfo = z.infer<typeof memberInfo>
+
+const memberUpdate = z
+  .object({
+    peerId,
+    incarnation,
+    state: z.enum(MEMBER_STATES),
+    /** Peers whose own probe failed, for suspect and dead. */
+    accusers: z.array(peerId).max(16),
+    /** Always with alive; with the others only where the receiver may never have heard of the peer. */
+    info: memberInfo.optional(),
+  })
+  .refine(update => update.state !== 'alive' || update.info !== undefined, 'alive needs info')
+export type MemberUpdate = z.infer<typeof memberUpdate>
+
+const updates = z.array(memberUpdate).max(UPDATES_MAX)
+
+/** The version of one member as the sender knows it: peer, incarnation, place of its state in MEMBER_STATES. */
+const digestEntry = z.tuple([peerId, incarnation, z.int().min(0).max(3)])
+export type DigestEntry = z.infer<typeof digestEntry>
+
+const ping = z.object({ type: z.literal('ping'), sequence, updates })
+const ack = z.object({ type: z.literal('ack'), sequence, updates })
+const pingRequest = z.object({ type: z.literal('ping-req'), sequence, target: peerId })
+const sync = z.object({
+  type: z.literal('sync'),
+  /** The slice of the id space compared: `after` < peer id ≤ `upTo`; empty strings mean no bound. */
+  after: z.string().max(PEER_ID_MAX),
+  upTo: z.string().max(PEER_ID_MAX),
+  digest: z.array(digestEntry).max(DIGEST_MAX),
+})
+const news = z.object({
+  type: z.literal('news'),
+  updates,
+  /** Peers of which the sender wants the receiver's newer record. */
+  wanted: z.array(peerId).max(DIGEST_MAX),
+  /** There was more to tell than fits: ask again. */
+  more: z.boolean(),
+})
+const membershipMessage = z.discriminatedUnion('type', [ping, ack, pingRequest, sync, news])
+export type MembershipMessage = z.infer<typeof membershipMessage>
+
+/** One-way: SWIM has its own time-outs, and an answer that comes later than they do is of no use. */
+export const membershipMessageType = message<MembershipMessage, void>({
+  name: 'gossip.membership.message',
+  request: membershipMessage,
+  reply: z.void(),
+  from: 'peers',
+})
+
+/** Gossip topic of member updates; its payload is a packed `MembersBatch`. */
+export const MEMBERS_TOPIC = 'members'
+export const membersBatch = z.object({ updates })
