@@ -1,0 +1,82 @@
+/** Arcs of the hash ring. Fixed at genesis: every peer of a mesh must use the same. 16_384 beyond 500 peers. */
+export const SLOT_COUNT = 4096
+/** Copies of each block wanted when nobody asks for another number. Two can die before a third is needed. */
+export const REPLICATION = 3
+
+export interface NamespaceLimits {
+  /** Must equal the slot table's. @default 4096 */
+  slotCount: number
+  /** Open writes; the next one is refused with BUSY. Bounds the replicated state a crowd of writers can pin. @default 10_000 */
+  leasesMax: number
+  /** Longest time a lease may be asked for, so that a vanished writer's blocks do not stay. @default 600_000 */
+  leaseMsMax: number
+  /** Blocks in one `add-blocks` or `report-holders`; keeps a log entry under 64 KiB. @default 128 */
+  blocksPerCommandMax: number
+  /** Partitions of one file. @default 1_048_576 (32 TiB at 32 MiB each) */
+  blocksPerFileMax: number
+  /** Files that one `commit-output` makes visible; 34 bytes each in the log entry. @default 10_000 */
+  outputPartsMax: number
+  /** Client sessions remembered; the longest idle one goes first. @default 10_000 */
+  sessionsMax: number
+  /** Log time after which an idle session is forgotten; far longer than any client retries. @default 3_600_000 */
+  sessionIdleMs: number
+  /** Results remembered per session; must exceed what one client has under way at a time. @default 64 */
+  resultsPerSessionMax: number
+}
+
+export const NAMESPACE_DEFAULTS: NamespaceLimits = {
+  slotCount: SLOT_COUNT,
+  leasesMax: 10_000,
+  leaseMsMax: 600_000,
+  blocksPerCommandMax: 128,
+  blocksPerFileMax: 1_048_576,
+  outputPartsMax: 10_000,
+  sessionsMax: 10_000,
+  sessionIdleMs: 3_600_000,
+  resultsPerSessionMax: 64,
+}
+
+export interface RepairOptions {
+  /** @default 4096 */
+  slotCount: number
+  /** Copies of a slot that the table names; fewer when there are fewer peers. @default 3 */
+  replication: number
+  /**
+   * From the moment a peer is declared dead until its slots get other owners: a restart should cost nothing. Peers
+   * that left on purpose are replaced at once. @default 30_000 (1_000–5_000 in tests)
+   */
+  graceMs: number
+  /** Block copies under way in the whole mesh; more wait. @default 16 */
+  copiesMax: number
+  /** Block copies under way to one peer, so that repair leaves its disk and network to others. @default 4 */
+  copiesPerPeerMax: number
+  /** Slots with data in motion at a time, as a share of all. @default 0.25 */
+  movingShareMax: number
+  /** Before a failed copy is tried again; doubled each time up to 32 times this. @default 1_000 */
+  retryMs: number
+  /** Before a command without an answer (leader busy, no quorum) or a copy nobody reported on is given up and planned anew. @default 120_000 */
+  effectTimeoutMs: number
+}
+
+export const REPAIR_DEFAULTS: RepairOptions = {
+  slotCount: SLOT_COUNT,
+  replication: REPLICATION,
+  graceMs: 30_000,
+  copiesMax: 16,
+  copiesPerPeerMax: 4,
+  movingShareMax: 0.25,
+  retryMs: 1_000,
+  effectTimeoutMs: 120_000,
+}
+
+export interface BlockStoreOptions {
+  /** Largest block taken. @default 2_147_483_648 (twice the splitter's hard limit) */
+  blockBytesMax: number
+  /** Free space never given to blocks: the metadata log must be able to go on. @default 268_435_456 */
+  diskReserveBytes: number
+}
+
+export const BLOCK_STORE_DEFAULTS: BlockStoreOptions = {
+  blockBytesMax: 2 ** 31,
+  diskReserveBytes: 256 * 2 ** 20,
+}
