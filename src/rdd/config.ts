@@ -1,0 +1,29 @@
+/** Options and limits of the job engine: unit, reason, and what happens at the bound. */
+
+export const SCHEDULER = {
+  /** A requester not heard of for so long has its jobs cancelled and its outputs dropped. Renewed every third of it. */
+  leaseMs: 15_000,
+  /** What a new leader finds running or sealed waits so long for the requester to send the plan again. */
+  orphanMs: 15_000,
+  /** Failures by the user's code before the job fails (Spark's `spark.task.maxFailures`). */
+  userFailuresMax: 4,
+  /** Lost inputs per task before the job fails: each costs a recomputation, so an endless loop must end. */
+  fetchFailuresMax: 16,
+  /** A task that killed so many workers is never tried again. */
+  poisonWorkers: 2,
+  /** Tasks queued at an executor per worker, at most: hides the way to the leader for tiny tasks. */
+  queueDepthMax: 16,
+} as const
+
+export const JOBS = {
+  /** Ended jobs that stay listed; the oldest go first. */
+  historyMax: 200,
+  /** A result up to this size travels inside the task's report; a larger one is sealed and pulled. */
+  inlineResultBytes: 64 * 1024,
+  /** A plan up to this size rides with the first tasks; a larger one is fetched from the leader by its hash. */
+  inlinePlanBytes: 64 * 1024,
+  /** A plan larger than this is refused: data belongs into files or a broadcast. */
+  planBytesMax: 256 * 1024 * 1024,
+  /** Bytes of sealed results that a requester pulls ahead of the one it folds. */
+  pullAheadBytes: 8 * 1024 * 1024,
+} as const

@@ -1,0 +1,251 @@
+import { z } from 'zod'
+import type { ErrorCode, WireError } from '../base/errors.ts'
+import { message } from '../base/transport.ts'
+
+/**
+ * What requesters, leader and executors say to one another about jobs. Requester and leader speak through the peer that
+ * the requester is attached to (`node/relay.ts`); executors and leader speak directly.
+ */
+
+const count = z.number().int().nonnegative()
+const bytes = z.instanceof(Uint8Array)
+
+const wireError: z.ZodType<WireError> = z.object({
+  code: z.custom<ErrorCode>(value => typeof value === 'string'),
+  message: z.string(),
+  details: z.record(z.string(), z.unknown()),
+  cause: z.lazy(() => wireError).optional(),
+}) as z.ZodType<WireError>
+
+const taskId = z.object({ stage: count, partition: count, attempt: count, term: count })
+
+const stage = z.object({
+  id: count,
+  root: count,
+  sink: z.union([z.object({ kind: z.literal('shuffle'), node: count }), z.object({ kind: z.literal('result') })]),
+  partitions: z.array(count),
+  parents: z.array(count),
+  reads: z.array(count),
+})
+
+const shuffleLocations = z.object({ shuffle: z.string(), node: count, peers: z.array(z.string()) })
+
+const requester = z.object({ client: z.string(), relay: z.string(), epoch: count })
+
+const metrics = z.object({
+  recordsRead: z.number(),
+  bytesRead: z.number(),
+  bytesFetched: z.number(),
+  bytesWritten: z.number(),
+  durationMs: z.number(),
+  cacheHits: z.number(),
+})
+
+const endedOutcome = z.discriminatedUnion('type', [
+  z.object({ type: z.literal('map-output'), shuffle: z.string(), checksum: count, sizeBytes: count, metrics }),
+  z.object({
+    type: z.literal('result'),
+    checksum: count,
+    sizeBytes: count,
+    rows: count,
+    accepted: z.boolean(),
+    metrics,
+  }),
+  z.object({
+    type: z.literal('failed'),
+    error: wireError,
+    fetch: z.object({ node: count, map: count, peer: z.string() }).optional(),
+  }),
+  z.object({ type: z.literal('worker-died'), error: wireError }),
+])
+
+const progress = z.object({
+  stages: z.array(z.object({ id: count, tasks: count, done: count, running: count })),
+  retried: count,
+  executors: count,
+})
+
+const nothing = z.object({})
+
+// Requester → leader
+
+/** Starts a job, or tells a new leader of it. The plan is the body. Idempotent by job id. */
+export const submitJob = message({
+  name: 'rdd.job.submit',
+  from: 'everyone',
+  bodyClass: 'ingress',
+  request: z.object({
+    jobId: z.string(),
+    name: z.string(),
+    session: z.string(),
+    planHash: z.string(),
+    requester,
+    accepted: z.array(count),
+  }),
+  reply: z.object({ term: count }),
+})
+
+export const cancelJob = message({
+  name: 'rdd.job.cancel',
+  from: 'everyone',
+  request: z.object({ jobId: z.string(), reason: z.string() }),
+  reply: nothing,
+})
+
+/** The requester has all it wants of the job. */
+export const closeJob = message({
+  name: 'rdd.job.close',
+  from: 'everyone',
+  request: z.object({ jobId: z.string() }),
+  reply: nothing,
+})
+
+/** Renews the lease of a session; answers which of its open jobs this leader does not know. */
+export const renewLease = message({
+  name: 'rdd.session.lease',
+  from: 'everyone',
+  request: z.object({ session: z.string(), jobs: z.array(z.string()) }),
+  reply: z.object({ unknown: z.array(z.string()) }),
+})
+
+// Leader → requester
+
+export const jobUpdate = message({
+  name: 'rdd.job.update',
+  from: 'peers',
+  request: z.object({
+    jobId: z.string(),
+    epoch: count,
+    state: z.enum(['running', 'done', 'failed']),
+    progress: progress.optional(),
+    error: wireError.optional(),
+  }),
+  reply: nothing,
+})
+
+// Leader ↔ executor
+
+export const runTasks = message({
+  name: 'rdd.task.run',
+  from: 'peers',
+  request: z.object({
+    term: count,
+    jobId: z.string(),
+    session: z.string(),
+    planHash: z.string(),
+    /** Rides along the first time when it is small. */
+    plan: bytes.optional(),
+    requester,
+    stage,
+    shuffles: z.array(shuffleLocations),
+    tasks: z.array(z.object({ id: taskId, holders: z.record(z.string(), z.array(z.string())) })),
+  }),
+  reply: nothing,
+})
+
+export const fetchPlan = message({
+  name: 'rdd.job.plan',
+  from: 'peers',
+  request: z.object({ jobId: z.string(), planHash: z.string() }),
+  reply: nothing,
+})
+
+export const cancelTasks = message({
+  name: 'rdd.task.cancel',
+  from: 'peers',
+  request: z.object({ term: count, jobId: z.string(), ids: z.array(taskId) }),
+  reply: nothing,
+})
+
+export const taskEnded = message({
+  name: 'rdd.task.ended',
+  from: 'peers',
+  request: z.object({ jobId: z.string(), id: taskId, outcome: endedOutcome }),
+  reply: nothing,
+})
+
+/** The requester has taken a sealed result. */
+export const resultTaken = message({
+  name: 'rdd.task.taken',
+  from: 'peers',
+  request: z.object({ jobId: z.string(), partition: count }),
+  reply: nothing,
+})
+
+export const forgetJob = message({
+  name: 'rdd.job.forget',
+  from: 'peers',
+  request: z.object({ term: count, jobId: z.string() }),
+  reply: nothing,
+})
+
+export const forgetSession = message({
+  name: 'rdd.session.forget',
+  from: 'peers',
+  request: z.object({ term: count, session: z.string() }),
+  reply: nothing,
+})
+
+export const inventory = message({
+  name: 'rdd.executor.inventory',
+  from: 'peers',
+  request: z.object({ term: count }),
+  reply: z.object({
+    workers: count,
+    sessions: z.array(z.string()),
+    running: z.array(z.object({ jobId: z.string(), id: taskId })),
+    outputs: z.array(
+      z.object({
+        jobId: z.string(),
+        id: taskId,
+        shuffle: z.object({ key: z.string(), map: count }).optional(),
+        checksum: count,
+        sizeBytes: count,
+      }),
+    ),
+  }),
+})
+
+// Executor → executor, requester ↔ executor
+
+/** Buckets of one reduce partition, in the order of `maps`: body of `[u32 map][u32 length][bytes]`. */
+export const fetchBuckets = message({
+  name: 'rdd.shuffle.fetch',
+  from: 'peers',
+  request: z.object({ shuffle: z.string(), reduce: count, maps: z.array(count) }),
+  reply: nothing,
+})
+
+/** One partition's result: whole when small, else where it is sealed. The requester accepts one attempt of each. */
+export const resultReady = message({
+  name: 'rdd.result.ready',
+  from: 'peers',
+  request: z.object({
+    jobId: z.string(),
+    epoch: count,
+    id: taskId,
+    executor: z.string(),
+    checksum: count,
+    sizeBytes: count,
+    rows: count,
+    inline: bytes.optional(),
+  }),
+  /** `taken`: the executor may drop it. */
+  reply: z.object({ taken: z.boolean() }),
+})
+
+export const fetchResult = message({
+  name: 'rdd.result.fetch',
+  from: 'everyone',
+  bodyClass: 'result',
+  request: z.object({ jobId: z.string(), partition: count }),
+  reply: z.object({ sizeBytes: count, checksum: count }),
+})
+
+/** The requester has a sealed result whole and verified: the executor drops it and tells the leader. */
+export const acceptResult = message({
+  name: 'rdd.result.accept',
+  from: 'everyone',
+  request: z.object({ jobId: z.string(), partition: count }),
+  reply: nothing,
+})

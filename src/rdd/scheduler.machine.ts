@@ -1,0 +1,448 @@
+import { invariant, type WireError } from '../base/errors.ts'
+import { SCHEDULER } from './config.ts'
+import { JobState, type TaskState } from './job-state.ts'
+import { OutputRegistry } from './output-registry.ts'
+import type {
+  EndedOutcome,
+  JobSpec,
+  SchedulerEffect,
+  SchedulerEvent,
+  SealedOutput,
+} from './scheduler-types.ts'
+import { attemptKey, type Stage, type TaskId } from './task.ts'
+
+interface Executor {
+  workers: number
+  /** `<jobId> <attemptKey>` of what it was given and has not reported as ended. */
+  running: Set<string>
+}
+
+/**
+ * The job scheduler of the leader (Spark's DAGScheduler and TaskScheduler in one). Pure: plain events in, effects out.
+ *
+ * Glossary: a *stage* is needed when the action or a needed stage reads it and its outputs are not all there; a task is
+ * *waiting*, *running* (one attempt or more) or *done* (its output is sealed on a live executor, or accepted).
+ *
+ * How it survives its own death: nothing here is stored. The next leader builds a fresh machine, feeds it the executors'
+ * inventories and the plans that the requesters send again, and goes on with what is sealed and running. Planning is
+ * deterministic, so stage and partition numbers mean the same to both.
+ *
+ * Reviewer's checklist: when adding a collection, say below what removes from it, and look at `assertInvariants`.
+ * - `#executors`: removed by executor-gone.
+ * - `#jobs`: removed by job-closed, job-cancelled, failure, lease expiry.
+ * - `#outputs`: removed by executor-gone (per peer), forget-session.
+ * - `#orphans` (running attempts of jobs not submitted yet): removed by job-submitted, executor-gone, expiry.
+ * - `#leases`: removed by expiry.
+ */
+export class Scheduler {
+  readonly #term: number
+  readonly #executors = new Map<string, Executor>()
+  readonly #jobs = new Map<string, JobState>()
+  readonly #outputs = new OutputRegistry()
+  /** What new leaders find running before the requester has sent the plan again. */
+  readonly #orphans = new Map<string, { jobId: string; id: TaskId; peer: string; untilMs: number }>()
+  readonly #sealedResults = new Map<string, { peer: string; output: SealedOutput; untilMs: number }>()
+  readonly #leases = new Map<string, number>()
+  #effects: SchedulerEffect[] = []
+
+  constructor(options: { term: number }) {
+    this.#term = options.term
+  }
+
+  step(event: SchedulerEvent, nowMs: number): SchedulerEffect[] {
+    this.#effects = []
+    switch (event.type) {
+      case 'executor-joined':
+        this.#onExecutorJoined(event.peer, event.workers)
+        break
+      case 'executor-gone':
+        this.#onExecutorGone(event.peer)
+        break
+      case 'inventory-received':
+        this.#onInventory(event, nowMs)
+        break
+      case 'job-submitted':
+        this.#onSubmitted(event.job, nowMs)
+        break
+      case 'task-ended':
+        this.#onTaskEnded(event.peer, event.jobId, event.id, event.outcome)
+        break
+      case 'result-accepted':
+        this.#onAccepted(event.jobId, event.partitions)
+        break
+      case 'job-closed':
+        this.#forgetJob(event.jobId)
+        break
+      case 'job-cancelled':
+        this.#onCancelled(event.jobId, event.reason)
+        break
+      case 'lease-renewed':
+        this.#leases.set(event.session, nowMs + SCHEDULER.leaseMs)
+        break
+      case 'tick':
+        this.#onTick(nowMs)
+        break
+    }
+    this.#assign()
+    return this.#effects
+  }
+
+  /** The jobs that are not closed, for `shoal jobs`. */
+  jobs(): { jobId: string; name: string; progress: ReturnType<JobState['progress']> }[] {
+    return [...this.#jobs.values()].map(job => ({
+      jobId: job.spec.jobId,
+      name: job.spec.name,
+      progress: job.progress(this.#executors.size),
+    }))
+  }
+
+  hasJob(jobId: string): boolean {
+    return this.#jobs.has(jobId)
+  }
+
+  #onExecutorJoined(peer: string, workers: number): void {
+    const known = this.#executors.get(peer)
+    if (known === undefined) this.#executors.set(peer, { workers, running: new Set() })
+    else known.workers = workers
+  }
+
+  #onExecutorGone(peer: string): void {
+    if (!this.#executors.delete(peer)) return
+    this.#outputs.dropPeer(peer)
+    for (const [key, orphan] of this.#orphans) if (orphan.peer === peer) this.#orphans.delete(key)
+    for (const [key, sealed] of this.#sealedResults) if (sealed.peer === peer) this.#sealedResults.delete(key)
+    for (const job of this.#jobs.values()) job.losePeer(peer)
+  }
+
+  #onInventory(event: Extract<SchedulerEvent, { type: 'inventory-received' }>, nowMs: number): void {
+    const untilMs = nowMs + SCHEDULER.orphanMs
+    for (const output of event.outputs) {
+      if (output.shuffle !== undefined) {
+        this.#outputs.add(output.shuffle.key, output.shuffle.map, event.peer, output.checksum)
+        continue
+      }
+      const job = this.#jobs.get(output.jobId)
+      if (job === undefined) {
+        this.#sealedResults.set(`${output.jobId} ${output.id.partition}`, { peer: event.peer, output, untilMs })
+      } else {
+        job.sealResult(output.id.partition, event.peer)
+        this.#cancelDone(job)
+      }
+    }
+    for (const { jobId, id } of event.running) {
+      const job = this.#jobs.get(jobId)
+      if (job === undefined) this.#orphans.set(`${jobId} ${attemptKey(id)}`, { jobId, id, peer: event.peer, untilMs })
+      else this.#adopt(job, id, event.peer)
+    }
+  }
+
+  #adopt(job: JobState, id: TaskId, peer: string): void {
+    const executor = this.#executors.get(peer)
+    const task = job.task(id)
+    if (executor === undefined || task === undefined || task.done) return
+    task.running.set(attemptKey(id), { id, peer })
+    executor.running.add(`${job.spec.jobId} ${attemptKey(id)}`)
+  }
+
+  #onSubmitted(spec: JobSpec, nowMs: number): void {
+    this.#leases.set(spec.session, nowMs + SCHEDULER.leaseMs)
+    const known = this.#jobs.get(spec.jobId)
+    if (known !== undefined) {
+      known.resubmit(spec)
+      this.#cancelDone(known)
+      this.#finishIfDone(known)
+      return
+    }
+    const job = new JobState(spec)
+    this.#jobs.set(spec.jobId, job)
+    for (const [key, orphan] of this.#orphans) {
+      if (orphan.jobId !== spec.jobId) continue
+      this.#orphans.delete(key)
+      this.#adopt(job, orphan.id, orphan.peer)
+    }
+    for (const [key, sealed] of this.#sealedResults) {
+      if (sealed.output.jobId !== spec.jobId) continue
+      this.#sealedResults.delete(key)
+      job.sealResult(sealed.output.id.partition, sealed.peer)
+    }
+    this.#cancelDone(job)
+    this.#finishIfDone(job)
+  }
+
+  #onTaskEnded(peer: string, jobId: string, id: TaskId, outcome: EndedOutcome): void {
+    const key = attemptKey(id)
+    this.#executors.get(peer)?.running.delete(`${jobId} ${key}`)
+    // A map output is worth keeping even when its job is over: it belongs to the session.
+    if (outcome.type === 'map-output' && this.#executors.has(peer)) {
+      this.#outputs.add(outcome.shuffle, id.partition, peer, outcome.checksum)
+    }
+    const job = this.#jobs.get(jobId)
+    const task = job?.task(id)
+    if (job === undefined || task === undefined) return
+    task.running.delete(key)
+    switch (outcome.type) {
+      case 'map-output':
+        this.#cancelOthers(job, task)
+        job.changed = true
+        break
+      case 'result':
+        if (!this.#executors.has(peer) && !outcome.accepted) break
+        job.sealResult(id.partition, peer)
+        if (outcome.accepted) job.accept([id.partition])
+        this.#cancelOthers(job, task)
+        this.#finishIfDone(job)
+        break
+      case 'failed':
+        if (outcome.fetch !== undefined) this.#onFetchFailed(job, task, outcome.fetch, outcome.error)
+        else this.#onUserError(job, task, peer, outcome.error)
+        break
+      case 'worker-died':
+        task.workersKilled.push(peer)
+        if (task.workersKilled.length >= SCHEDULER.poisonWorkers) {
+          this.#fail(job, {
+            code: 'TASK_POISON',
+            message:
+              `partition ${id.partition} of stage ${id.stage} killed ${task.workersKilled.length} workers ` +
+              `(last: ${outcome.error.message}); it is not tried again`,
+            details: { stage: id.stage, partition: id.partition, peers: task.workersKilled },
+            cause: outcome.error,
+          })
+        }
+        break
+    }
+    job.changed = true
+  }
+
+  /** The reader could not get a map output: it is lost, not the reader's fault. */
+  #onFetchFailed(
+    job: JobState,
+    task: TaskState,
+    fetch: { node: number; map: number; peer: string },
+    error: WireError,
+  ): void {
+    const shuffle = job.spec.shuffles[fetch.node]
+    if (shuffle !== undefined) this.#outputs.drop(shuffle.key, fetch.map, fetch.peer)
+    task.fetchFailures += 1
+    if (task.fetchFailures > SCHEDULER.fetchFailuresMax) this.#fail(job, error)
+  }
+
+  #onUserError(job: JobState, task: TaskState, peer: string, error: WireError): void {
+    if (error.code === 'TASK_MEMORY' || error.code === 'PLAN_INVALID' || error.code === 'PACKAGE_MISSING') {
+      this.#fail(job, error)
+      return
+    }
+    const sameElsewhere = task.errors.some(
+      known => known.peer !== peer && known.error.details['message'] === error.details['message'],
+    )
+    task.errors.push({ peer, error })
+    if (sameElsewhere || task.errors.length >= SCHEDULER.userFailuresMax || this.#executors.size === 1) {
+      this.#fail(job, error)
+    }
+  }
+
+  #onAccepted(jobId: string, partitions: number[]): void {
+    const job = this.#jobs.get(jobId)
+    if (job === undefined) return
+    job.accept(partitions)
+    this.#cancelDone(job)
+    this.#finishIfDone(job)
+  }
+
+  #finishIfDone(job: JobState): void {
+    if (!job.finished && job.allAccepted()) {
+      job.finished = true
+      this.#effects.push({ type: 'job-done', jobId: job.spec.jobId, progress: job.progress(this.#executors.size) })
+      this.#cancelRunning(job)
+    }
+  }
+
+  #onCancelled(jobId: string, reason: string): void {
+    const job = this.#jobs.get(jobId)
+    if (job === undefined) return
+    this.#fail(job, {
+      code: 'JOB_CANCELLED',
+      message: `job ${jobId} was cancelled: ${reason}`,
+      details: { job: jobId, reason },
+    })
+  }
+
+  #fail(job: JobState, error: WireError): void {
+    if (!this.#jobs.has(job.spec.jobId)) return
+    if (!job.finished) this.#effects.push({ type: 'job-failed', jobId: job.spec.jobId, error })
+    this.#forgetJob(job.spec.jobId)
+  }
+
+  #forgetJob(jobId: string): void {
+    const job = this.#jobs.get(jobId)
+    if (job === undefined) return
+    this.#cancelRunning(job)
+    this.#jobs.delete(jobId)
+    this.#effects.push({ type: 'forget-job', jobId, peers: [...this.#executors.keys()] })
+  }
+
+  /** Attempts at what is done by now have nothing to add. */
+  #cancelDone(job: JobState): void {
+    for (const task of job.tasks()) if (task.done) this.#cancelOthers(job, task)
+  }
+
+  #cancelRunning(job: JobState): void {
+    for (const task of job.tasks()) this.#cancelOthers(job, task)
+  }
+
+  #cancelOthers(job: JobState, task: TaskState): void {
+    for (const [key, attempt] of task.running) {
+      this.#executors.get(attempt.peer)?.running.delete(`${job.spec.jobId} ${key}`)
+      this.#effects.push({ type: 'cancel-tasks', peer: attempt.peer, jobId: job.spec.jobId, ids: [attempt.id] })
+    }
+    task.running.clear()
+  }
+
+  #onTick(nowMs: number): void {
+    for (const [session, untilMs] of this.#leases) {
+      if (untilMs > nowMs) continue
+      this.#leases.delete(session)
+      for (const job of this.#jobs.values()) {
+        if (job.spec.session === session) {
+          this.#onCancelled(job.spec.jobId, `its requester was not heard of for ${SCHEDULER.leaseMs} ms`)
+        }
+      }
+      this.#outputs.dropSession(session)
+      this.#effects.push({ type: 'forget-session', session, peers: [...this.#executors.keys()] })
+    }
+    for (const [key, orphan] of this.#orphans) {
+      if (orphan.untilMs > nowMs) continue
+      this.#orphans.delete(key)
+      this.#effects.push({ type: 'cancel-tasks', peer: orphan.peer, jobId: orphan.jobId, ids: [orphan.id] })
+    }
+    for (const [key, sealed] of this.#sealedResults) if (sealed.untilMs <= nowMs) this.#sealedResults.delete(key)
+  }
+
+  /** Gives waiting tasks of needed stages to executors with room, the job with the fewest running tasks first. */
+  #assign(): void {
+    const queues: { job: JobState; waiting: { stage: Stage; task: TaskState }[] }[] = []
+    let waitingTotal = 0
+    for (const job of this.#jobs.values()) {
+      if (job.finished) continue
+      const waiting = job.waiting(this.#outputs)
+      waitingTotal += waiting.length
+      if (waiting.length > 0) queues.push({ job, waiting })
+      else if (job.changed) this.#report(job)
+    }
+    if (waitingTotal > 0 && this.#executors.size > 0) this.#handOut(queues, waitingTotal)
+    for (const { job } of queues) if (job.changed) this.#report(job)
+  }
+
+  #handOut(queues: { job: JobState; waiting: { stage: Stage; task: TaskState }[] }[], waitingTotal: number): void {
+    const depth = this.#queueDepth(waitingTotal)
+    const batches = new Map<string, Extract<SchedulerEffect, { type: 'run-tasks' }>>()
+    const roomOf = (executor: Executor): number => executor.workers * depth - executor.running.size
+    let open = queues.filter(queue => queue.waiting.length > 0)
+    while (open.length > 0) {
+      const queue = open.reduce((least, other) => (other.job.running < least.job.running ? other : least))
+      const { stage, task } = queue.waiting[0]!
+      const peer = this.#choosePeer(queue.job, stage, task, roomOf)
+      if (peer === undefined) break
+      queue.waiting.shift()
+      this.#start(queue.job, stage, task, peer, batches)
+      open = open.filter(candidate => candidate.waiting.length > 0)
+    }
+    this.#effects.push(...batches.values())
+  }
+
+  /**
+   * Tasks an executor holds per worker. One keeps long tasks balanced; many short ones want a queue at the executor, so
+   * that a worker never waits for the leader: about a quarter of the remaining work each, at most `queueDepthMax`.
+   */
+  #queueDepth(waiting: number): number {
+    let workers = 0
+    for (const executor of this.#executors.values()) workers += executor.workers
+    return Math.min(SCHEDULER.queueDepthMax, Math.max(1, Math.ceil(waiting / (workers * 4))))
+  }
+
+  #choosePeer(
+    job: JobState,
+    stage: Stage,
+    task: TaskState,
+    roomOf: (executor: Executor) => number,
+  ): string | undefined {
+    const failedOn = new Set([...task.errors.map(error => error.peer), ...task.workersKilled])
+    const better = (peers: Iterable<string>): string | undefined => {
+      let best: string | undefined
+      let bestRoom = 0
+      for (const peer of peers) {
+        const executor = this.#executors.get(peer)
+        if (executor === undefined || (failedOn.has(peer) && this.#executors.size > failedOn.size)) continue
+        const room = roomOf(executor)
+        if (room > bestRoom) [best, bestRoom] = [peer, room]
+      }
+      return best
+    }
+    const preferred = job.spec.preferred[stage.id]?.[task.partition] ?? []
+    return better(preferred) ?? better(this.#executors.keys())
+  }
+
+  #start(
+    job: JobState,
+    stage: Stage,
+    task: TaskState,
+    peer: string,
+    batches: Map<string, Extract<SchedulerEffect, { type: 'run-tasks' }>>,
+  ): void {
+    const id: TaskId = {
+      stage: stage.id,
+      partition: task.partition,
+      attempt: task.attempts,
+      term: this.#term,
+    }
+    if (task.attempts > 0 || task.wasDone) job.retried += 1
+    task.attempts += 1
+    task.running.set(attemptKey(id), { id, peer })
+    job.changed = true
+    this.#executors.get(peer)!.running.add(`${job.spec.jobId} ${attemptKey(id)}`)
+    const batchKey = `${peer} ${job.spec.jobId} ${stage.id}`
+    let batch = batches.get(batchKey)
+    if (batch === undefined) {
+      const shuffles = stage.reads.map(node => ({
+        node,
+        shuffle: job.spec.shuffles[node]!.key,
+        peers: this.#outputs.peersOf(job.spec.shuffles[node]!.key, job.spec.shuffles[node]!.maps),
+      }))
+      batch = { type: 'run-tasks', peer, jobId: job.spec.jobId, stage, shuffles, tasks: [] }
+      batches.set(batchKey, batch)
+    }
+    batch.tasks.push({ id, holders: job.spec.holders[stage.id]?.[task.partition] ?? {} })
+  }
+
+  #report(job: JobState): void {
+    job.changed = false
+    this.#effects.push({ type: 'progress', jobId: job.spec.jobId, progress: job.progress(this.#executors.size) })
+  }
+
+  assertInvariants(): void {
+    for (const [peer, executor] of this.#executors) {
+      for (const key of executor.running) {
+        const space = key.lastIndexOf(' ')
+        const job = this.#jobs.get(key.slice(0, space))
+        const held = job !== undefined && [...job.tasks()].some(task => task.running.has(key.slice(space + 1)))
+        invariant(held, `executor ${peer} runs ${key}, but no task says so`)
+      }
+    }
+    for (const job of this.#jobs.values()) {
+      for (const task of job.tasks()) {
+        invariant(!(task.done && task.running.size > 0), `a done task of ${job.spec.jobId} still runs`)
+        for (const { peer } of task.running.values()) {
+          invariant(this.#executors.has(peer), `a task of ${job.spec.jobId} runs on the absent peer ${peer}`)
+        }
+      }
+    }
+    this.#outputs.assertInvariants(new Set(this.#executors.keys()))
+  }
+
+  /** Nothing is left when every job has ended and every session is gone. */
+  assertEmpty(): void {
+    invariant(this.#jobs.size === 0, 'jobs are left')
+    invariant(this.#orphans.size === 0, 'orphans are left')
+    invariant(this.#sealedResults.size === 0, 'sealed results are left')
+    for (const [peer, executor] of this.#executors) invariant(executor.running.size === 0, `${peer} still runs tasks`)
+  }
+}

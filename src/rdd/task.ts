@@ -1,0 +1,94 @@
+import type { WireError } from '../base/errors.ts'
+import type { NodeId } from './plan.ts'
+
+/** Vocabulary between planner, scheduler, executor and worker. Job → stage → task → attempt. */
+
+/** A run of narrow operators that ends in a shuffle or in the action. The planner makes them from the plan alone. */
+export interface Stage {
+  /** Position in the job's stages; parents come first. */
+  id: number
+  /** The node whose partitions its tasks compute. */
+  root: NodeId
+  /** A shuffle node to write map outputs for, or the plan's action. */
+  sink: { kind: 'shuffle'; node: NodeId } | { kind: 'result' }
+  /** Partitions to compute, ascending. */
+  partitions: number[]
+  /** Stages whose map outputs this one reads. */
+  parents: number[]
+  /** Shuffle nodes that its tasks read. */
+  reads: NodeId[]
+}
+
+/** One attempt at one task. Attempts are numbered by the leader that starts them, so its term is part of the name. */
+export interface TaskId {
+  stage: number
+  partition: number
+  /** From 0, for each term anew. */
+  attempt: number
+  term: number
+}
+
+export function attemptKey(id: TaskId): string {
+  return `${id.stage}.${id.partition}.${id.term}.${id.attempt}`
+}
+
+/** Where the map outputs of one shuffle are: `peers[map]` holds the buckets of that map partition. */
+export interface ShuffleLocations {
+  /** `<session>/<fingerprint of the shuffle node>`. */
+  shuffle: string
+  node: NodeId
+  peers: string[]
+}
+
+/** What a worker needs for one attempt, beside the plan. */
+export interface TaskInput {
+  id: TaskId
+  root: NodeId
+  sink: Stage['sink']
+  shuffles: ShuffleLocations[]
+  /** Holders of the blocks that this partition reads, best first: blockId → peers. */
+  holders: Record<string, string[]>
+}
+
+export interface TaskMetrics {
+  recordsRead: number
+  bytesRead: number
+  /** Bytes fetched from other peers. */
+  bytesFetched: number
+  bytesWritten: number
+  durationMs: number
+  /** Partitions served from the cache. */
+  cacheHits: number
+}
+
+/** How an attempt ended. */
+export type TaskOutcome =
+  /** Buckets of all reduce partitions, one after the other; bucket r is bytes [offsets[r], offsets[r+1]). */
+  | { type: 'map-output'; bytes: Uint8Array; offsets: number[]; checksum: number; metrics: TaskMetrics }
+  /** Rows of the partition's partial result, in the row codec (one batch after the other), with their CRC-32. */
+  | { type: 'result'; bytes: Uint8Array; rows: number; checksum: number; metrics: TaskMetrics }
+  /** `fetch` names the map output that could not be read: not the task's fault. */
+  | { type: 'failed'; error: WireError; fetch?: { node: NodeId; map: number; peer: string } }
+
+/**
+ * What a task may ask of the process around it. In a worker thread these are messages to the peer's main thread, or
+ * direct reads of local files and shared memory.
+ */
+export interface TaskPorts {
+  /** Bytes [start, end) of a block, checksums verified, in chunks of about 64 KiB to 1 MiB; sync when local. */
+  readBlock(blockId: string, start: number, end: number, holders: string[]): AsyncIterable<Uint8Array> | Iterable<Uint8Array>
+  /** The buckets for one reduce partition, strictly in map order; throws FETCH_FAILED {shuffle, map, peer}. */
+  fetchBuckets(
+    locations: ShuffleLocations,
+    reduce: number,
+  ): AsyncIterable<{ map: number; bytes: Uint8Array }>
+  /** Cached partition of this peer as row-codec bytes. */
+  cachedPartition(fingerprint: string, partition: number): Uint8Array | undefined
+  keepPartition(fingerprint: string, partition: number, bytes: Uint8Array): void
+  /** Writes the next bytes of a saved part file; resolves when more may come. */
+  writeOutput(chunk: Uint8Array): Promise<void>
+  /** True once the attempt should stop; looked at once per slice. */
+  cancelled(): boolean
+  /** Bytes a task may hold in tables and buffers before TASK_MEMORY. */
+  memoryLimitBytes: number
+}
