@@ -43,7 +43,13 @@ export type CombineSpec =
   /** value × value → value, combined on the map side too. */
   | { kind: 'reduce'; fn: FunctionRef }
   /** create(value) → C, mergeValue(C, value) → C, mergeCombiners(C, C) → C. */
-  | { kind: 'aggregate'; create: FunctionRef; mergeValue: FunctionRef; mergeCombiners: FunctionRef; mapSide: boolean }
+  | {
+      kind: 'aggregate'
+      create: FunctionRef
+      mergeValue: FunctionRef
+      mergeCombiners: FunctionRef
+      mapSide: boolean
+    }
   /** All values of a key in one array, in map-partition order; never combined on the map side. */
   | { kind: 'group' }
 
