@@ -39,6 +39,10 @@ export interface MembershipOptions {
   publishIntervalMs: number
   /** One batch of updates, on the topic or on a ping (it holds at least one). @default 1_024 */
   batchBytes: number
+  /** Batches published at one time; the rest waits for the next. @default 8 */
+  publishBatchesMax: number
+  /** At most one exchange in this time is started with a sender that is unknown or dead here. @default 200 */
+  strangerSyncIntervalMs: number
   /** An update rides on this × ⌈log10(members + 1)⌉ pings and acks. @default 4 */
   retransmitFactor: number
   /** Dead and departed members are forgotten after this, so that the table ends. @default 86_400_000 */
@@ -66,7 +70,76 @@ export const membershipDefaults: Readonly<MembershipOptions> = {
   joinRetryMs: 1_000,
   publishIntervalMs: 200,
   batchBytes: 1_024,
+  publishBatchesMax: 8,
+  strangerSyncIntervalMs: 200,
   retransmitFactor: 4,
   forgetMs: 86_400_000,
   membersMax: 10_000,
+}
+
+/** Timers and bounds of the election and the replicated log. All peers of a mesh should use the same timers. */
+export interface RaftOptions {
+  /** How often the driver tells the machine the time; the grain of every timer below. @default 100 */
+  tickMs: number
+  /** Leader to voters. A fifth of the shortest election timeout: four may be lost. @default 300 */
+  heartbeatMs: number
+  /** Leader to learners, which campaign never: only the commit index and the leader's name are at stake. @default 900 */
+  learnerHeartbeatMs: number
+  /** Election timeouts are uniform in [min, max): long enough for a collection of garbage and a lazy gossip hop. @default 1_500 */
+  electionMinMs: number
+  /** @default 3_000 */
+  electionMaxMs: number
+  /**
+   * A leader that no majority answered for this long steps down, and peers that heard a leader this lately refuse
+   * votes. At most `electionMinMs`, or a follower could be timed out and still be refused. @default 1_500
+   */
+  quorumWindowMs: number
+  /** After the connection to the leader closed, a voter asks for pre-votes within this (random) time. @default 250 */
+  earlyElectionMs: number
+  /** How often a leader says on gossip that it leads, besides when it begins. @default 5_000 */
+  announceMs: number
+  /** Entries of one append. @default 256 */
+  appendEntriesMax: number
+  /** Bytes of one append (it holds at least one entry). @default 1_048_576 */
+  appendBytesMax: number
+  /** Appends without a reply per peer; then the leader waits. Bounds the leader's send memory at 8 MiB a peer. @default 8 */
+  inflightMax: number
+  /** A larger command is refused with TOO_LARGE: bulk belongs in blocks, and one entry must not delay heartbeats. @default 262_144 */
+  entryBytesMax: number
+  /** Entries not committed yet; more proposals are refused with BUSY. @default 4_096 */
+  uncommittedMax: number
+  /** Bytes not committed yet; more proposals are refused with BUSY. @default 16_777_216 */
+  uncommittedBytesMax: number
+  /** Reads waiting for their round; more are refused. @default 4_096 */
+  readsMax: number
+  /** The state machine is snapshotted after this many applied entries … @default 10_000 */
+  snapshotEntries: number
+  /** … or this many bytes of them, whichever comes first. Bounds the log in memory and on disk. @default 33_554_432 */
+  snapshotBytes: number
+  /** Entries kept before a snapshot, so that a peer that was away shortly needs no snapshot. @default 1_000 */
+  trailingEntries: number
+  /** A snapshot in flight is given up after this. @default 60_000 */
+  snapshotTimeoutMs: number
+}
+
+export const raftDefaults: Readonly<RaftOptions> = {
+  tickMs: 100,
+  heartbeatMs: 300,
+  learnerHeartbeatMs: 900,
+  electionMinMs: 1_500,
+  electionMaxMs: 3_000,
+  quorumWindowMs: 1_500,
+  earlyElectionMs: 250,
+  announceMs: 5_000,
+  appendEntriesMax: 256,
+  appendBytesMax: 1_048_576,
+  inflightMax: 8,
+  entryBytesMax: 262_144,
+  uncommittedMax: 4_096,
+  uncommittedBytesMax: 16_777_216,
+  readsMax: 4_096,
+  snapshotEntries: 10_000,
+  snapshotBytes: 33_554_432,
+  trailingEntries: 1_000,
+  snapshotTimeoutMs: 60_000,
 }

@@ -101,3 +101,36 @@ export const membershipMessageType = message<MembershipMessage, void>({
 /** Gossip topic of member updates; its payload is a packed `MembersBatch`. */
 export const MEMBERS_TOPIC = 'members'
 export const membersBatch = z.object({ updates })
+
+// ---- Members: what the replicated log says of them (commands of `members.machine.ts`).
+
+const peerJoin = z.object({
+  type: z.literal('peer-join'),
+  peerId,
+  name: memberInfo.shape.name,
+  addresses: memberInfo.shape.addresses,
+  labels: memberInfo.shape.labels,
+  /** Drawn at random when the data directory was made: with another one the peer has forgotten what it promised. */
+  directoryId: z.string().min(1).max(64),
+})
+export const memberCommand = z.discriminatedUnion('type', [
+  peerJoin,
+  z.object({ type: z.literal('peer-up'), peerId }),
+  z.object({ type: z.literal('peer-down'), peerId }),
+  z.object({ type: z.literal('peer-leave'), peerId }),
+  z.object({ type: z.literal('peer-remove'), peerId }),
+])
+export type MemberCommand = z.infer<typeof memberCommand>
+
+const memberRecord = peerJoin.omit({ type: true }).extend({
+  /** `left` went on purpose and may come back; `down` was found dead by the leader. */
+  state: z.enum(['up', 'down', 'left']),
+  /** Log time at which it entered its state. */
+  sinceMs: z.number(),
+  /** Log index of its first join. */
+  joinedIndex: z.int().min(0),
+})
+/** A member as the replicated state knows it. */
+export type MemberRecord = z.infer<typeof memberRecord>
+
+export const membersSnapshot = z.object({ version: z.literal(1), members: z.array(memberRecord) })

@@ -1,0 +1,169 @@
+import { asPeerId, pack, shortPeer, silentLogger, systemClock, systemRandom, unpack } from '../base/index.ts'
+import type { Clock, Logger, PeerId, Random, Transport } from '../base/index.ts'
+import { membershipDefaults } from './config.ts'
+import type { MembershipOptions } from './config.ts'
+import type { Member } from './member-table.ts'
+import { Membership } from './membership.machine.ts'
+import type { MemberChange, MembershipEffect, MembershipEvent } from './membership.machine.ts'
+import { MEMBERS_TOPIC, membersBatch, membershipMessageType } from './messages.ts'
+import type { MemberInfo, MemberMeta } from './messages.ts'
+
+export interface MembershipDriverInit {
+  transport: Transport
+  /** What the others are told of this peer. */
+  info: MemberInfo
+  /** @default wall clock: higher than in any earlier life of this peer, unless its clock went back */
+  incarnation?: number
+  options?: Partial<MembershipOptions>
+  clock?: Clock
+  random?: Random
+  logger?: Logger
+}
+
+export type MemberListener = (change: MemberChange, member: Member) => void
+
+/** Runs `Membership` over a transport: turns messages and time into events, performs the effects in order. */
+export class MembershipDriver implements AsyncDisposable {
+  readonly #transport: Transport
+  readonly #machine: Membership
+  readonly #clock: Clock
+  readonly #logger: Logger
+  readonly #listeners = new Set<MemberListener>()
+  readonly #timer: NodeJS.Timeout
+  readonly #self: PeerId
+  #info: MemberInfo
+  #stopped = false
+
+  constructor(init: MembershipDriverInit) {
+    const { transport, info } = init
+    const options: MembershipOptions = { ...membershipDefaults, ...init.options }
+    this.#transport = transport
+    this.#self = transport.self
+    this.#info = info
+    this.#clock = init.clock ?? systemClock
+    this.#logger = init.logger ?? silentLogger
+    const incarnation = init.incarnation ?? Date.now()
+    const nowMs = this.#clock.nowMs()
+    this.#machine = new Membership(
+      { self: transport.self, info, incarnation, nowMs },
+      options,
+      init.random ?? systemRandom,
+    )
+    transport.handle(membershipMessageType, ({ from, head }) => {
+      this.#step({ type: 'message-received', from, message: head })
+    })
+    transport.subscribe(MEMBERS_TOPIC, (from, data) => this.#onPublished(from, data))
+    transport.onConnection((peer, state) => {
+      this.#step({ type: state === 'open' ? 'connection-opened' : 'connection-closed', peer })
+    })
+    this.#timer = setInterval(() => this.#step({ type: 'tick' }), options.tickMs)
+  }
+
+  /** Everybody this peer has heard of, itself included. */
+  members(): Member[] {
+    return this.#machine.members()
+  }
+
+  member(peer: PeerId): Member | undefined {
+    return this.#machine.member(peer)
+  }
+
+  /** Peers whose own probe of this one failed. */
+  accusersOf(peer: PeerId): PeerId[] {
+    return this.#machine.accusersOf(peer)
+  }
+
+  /** Whether this peer, as leader, knows enough to propose PeerDown; `probe` makes sure it gets to know. */
+  mayProposeDown(peer: PeerId): boolean {
+    return this.#machine.mayProposeDown(peer)
+  }
+
+  /** Probes that peer now, whatever its turn. The leader does so for every suspect. */
+  probe(peer: PeerId): void {
+    this.#step({ type: 'probe-requested', peer })
+  }
+
+  /** Told of every change, in order, after it happened; a listener must not throw. */
+  onChange(listener: MemberListener): void {
+    this.#listeners.add(listener)
+  }
+
+  /** Multiaddrs ending in `/p2p/<peer id>` of any peers of the mesh. Returns at once; retries until one is alive. */
+  join(addresses: readonly string[]): void {
+    const peers = new Set<PeerId>()
+    for (const address of addresses) {
+      const peer = asPeerId(address.slice(address.lastIndexOf('/') + 1))
+      peers.add(peer)
+      if (address.includes('/')) this.#transport.addAddresses(peer, [address])
+    }
+    this.#step({ type: 'join-requested', peers: [...peers] })
+  }
+
+  /** Tells the mesh that this peer goes on purpose; afterwards it takes no part until it is started again. */
+  leave(): void {
+    this.#step({ type: 'leave-requested' })
+  }
+
+  /** Hints changed; call rarely (each call is news for the whole mesh). */
+  setMeta(meta: MemberMeta): void {
+    this.#setInfo({ ...this.#info, meta })
+  }
+
+  setAddresses(addresses: readonly string[]): void {
+    this.#setInfo({ ...this.#info, addresses: [...addresses] })
+  }
+
+  /** The log removed this peer for good. */
+  forget(peer: PeerId): void {
+    this.#step({ type: 'forget-requested', peer })
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    this.#stopped = true
+    clearInterval(this.#timer)
+    return Promise.resolve()
+  }
+
+  #setInfo(info: MemberInfo): void {
+    this.#info = info
+    this.#step({ type: 'info-changed', info })
+  }
+
+  #onPublished(from: PeerId, data: Uint8Array): void {
+    if (from === this.#self) return
+    let value: unknown
+    try {
+      value = unpack(data)
+    } catch {
+      value = undefined
+    }
+    const batch = membersBatch.safeParse(value)
+    if (batch.success) this.#step({ type: 'updates-published', updates: batch.data.updates })
+    else this.#logger.debug({ from: shortPeer(from) }, 'dropped a malformed batch of member updates')
+  }
+
+  #step(event: MembershipEvent): void {
+    if (this.#stopped) return
+    for (const effect of this.#machine.step(event, this.#clock.nowMs())) this.#perform(effect)
+  }
+
+  #perform(effect: MembershipEffect): void {
+    switch (effect.type) {
+      case 'send':
+        this.#transport.send(effect.to, membershipMessageType, effect.message)
+        break
+      case 'publish':
+        this.#transport.publish(MEMBERS_TOPIC, pack({ updates: effect.updates }))
+        break
+      case 'learn-addresses':
+        this.#transport.addAddresses(effect.peer, effect.addresses)
+        break
+      case 'member-changed': {
+        const { peerId, name, incarnation } = effect.member
+        this.#logger.info({ peer: shortPeer(peerId), name, incarnation }, `member ${effect.change}`)
+        for (const listener of this.#listeners) listener(effect.change, effect.member)
+        break
+      }
+    }
+  }
+}
