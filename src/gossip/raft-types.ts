@@ -1,0 +1,163 @@
+import type { ErrorCode, PeerId } from '../base/index.ts'
+
+/**
+ * Words of the election and the replicated log, as plain data: what peers say to each other, what happens to a
+ * machine (events, past tense) and what it wants done (effects, imperative).
+ */
+
+interface EntryHead {
+  /** Term of the leader that wrote it. */
+  term: number
+  /** Position in the log; the first entry is 1. */
+  index: number
+  /** Log time: milliseconds since the epoch as leaders saw them, never going back along the log. */
+  timeMs: number
+}
+
+export type RaftEntry = EntryHead &
+  (
+    | { kind: 'no-op' }
+    /** The whole new voter set, in force from the moment it is in a log (committed or not: Raft thesis §4.1). */
+    | { kind: 'config'; voters: PeerId[] }
+    | { kind: 'command'; data: Uint8Array }
+  )
+
+/** What must survive a crash besides entries: a vote given twice in a term could elect two leaders. */
+export interface HardState {
+  term: number
+  votedFor?: PeerId | undefined
+}
+
+/** State up to and including `index`, with what the log said about voters and time there. */
+export interface SnapshotMeta {
+  index: number
+  term: number
+  timeMs: number
+  voters: PeerId[]
+}
+
+export interface Snapshot extends SnapshotMeta {
+  data: Uint8Array
+}
+
+/** What a peer finds on its disk when it starts. */
+export interface RaftState {
+  hardState: HardState
+  snapshot?: SnapshotMeta | undefined
+  /** Contiguous; may begin before the snapshot's index (kept for slow followers), never after `snapshot.index + 1`. */
+  entries: RaftEntry[]
+}
+
+/** Everything of a log that was never written: a joiner, which stays a learner until a leader feeds it. */
+export function emptyRaftState(): RaftState {
+  return { hardState: { term: 0 }, entries: [] }
+}
+
+/**
+ * The first state of a new mesh. Written once, by the founder (or, with a genesis file, the same by each founder).
+ * Entry 1 is in term 1, in which nobody can campaign, so it is the same entry wherever it is found.
+ */
+export function genesisRaftState(voters: readonly PeerId[], timeMs: number): RaftState {
+  return {
+    hardState: { term: 1 },
+    entries: [{ kind: 'config', term: 1, index: 1, timeMs, voters: [...voters] }],
+  }
+}
+
+export type RaftMessage =
+  /** Would you vote for me in `term`? Raises nobody's term (thesis §9.6). */
+  | { type: 'pre-vote'; term: number; lastIndex: number; lastTerm: number }
+  /** Granted: the term asked for. Refused: the refuser's own. */
+  | { type: 'pre-vote-reply'; term: number; granted: boolean }
+  /** `transfer`: the leader itself asked for this election, so hearing from it lately is no reason to refuse. */
+  | { type: 'vote'; term: number; lastIndex: number; lastTerm: number; transfer?: boolean | undefined }
+  | { type: 'vote-reply'; term: number; granted: boolean }
+  | {
+      type: 'append'
+      term: number
+      prevIndex: number
+      prevTerm: number
+      entries: RaftEntry[]
+      commit: number
+    }
+  /** Sent only after everything up to `match` is durable. */
+  | { type: 'append-reply'; term: number; ok: true; match: number }
+  /** The largest place at which sender and receiver may still agree, so that the leader backs up by terms, not by ones. */
+  | { type: 'append-reply'; term: number; ok: false; rejected: number; hintIndex: number; hintTerm: number }
+  | { type: 'heartbeat'; term: number; commit: number; round: number }
+  | { type: 'heartbeat-reply'; term: number; round: number }
+  | { type: 'snapshot'; term: number; snapshot: Snapshot }
+  | { type: 'timeout-now'; term: number }
+  /** How far must I have applied to read what was acknowledged before now? Carries no authority, hence obeys no term. */
+  | { type: 'read-index'; term: number; id: string }
+  /** Without `index`: refused, ask again (elsewhere). */
+  | { type: 'read-index-reply'; term: number; id: string; index?: number | undefined }
+  /** A hint on the gossip topic `leader`; never raises a term. */
+  | { type: 'leader-here'; term: number; commit: number }
+
+export interface Proposal {
+  /** Chosen by the driver, unique in the process. */
+  id: number
+  data: Uint8Array
+}
+
+export type RaftEvent =
+  | { type: 'ticked' }
+  | { type: 'received'; from: PeerId; message: RaftMessage }
+  /** `wallMs` anchors log time at a leader's first proposal. Many proposals in one event share one flush. */
+  | { type: 'proposed'; proposals: readonly Proposal[]; wallMs: number }
+  | { type: 'voters-proposed'; voters: readonly PeerId[] }
+  /** `id` must never repeat, not even after a restart: a late answer to an old question would be a stale read. */
+  | { type: 'read-requested'; id: string }
+  /** The `persist` effect of this sequence number and all before it are durable. */
+  | { type: 'persisted'; seq: number }
+  /** Live peers of the mesh; those that are no voters are learners and are fed too. */
+  | { type: 'peers-changed'; peers: readonly PeerId[] }
+  /** Our connection to that peer is gone: a hint that it died. */
+  | { type: 'connection-closed'; peer: PeerId }
+  | { type: 'snapshot-taken'; index: number; data: Uint8Array }
+  | { type: 'snapshot-sent'; to: PeerId; ok: boolean }
+  /** Hand leadership to that voter (drain, clean shutdown). Ignored unless its log is complete. */
+  | { type: 'transfer-requested'; to: PeerId }
+
+export type RaftRole = 'learner' | 'follower' | 'pre-candidate' | 'candidate' | 'leader'
+
+export interface PersistEffect {
+  type: 'persist'
+  /** Counts up by one for each `persist` of this machine. */
+  seq: number
+  hardState?: HardState
+  /** Durable before entries are dropped because of it. */
+  snapshot?: Snapshot
+  /** After `snapshot`: `reset` drops every entry; `{ keepFrom }` allows dropping those before it. */
+  log?: 'reset' | { keepFrom: number }
+  /** Drop entries from this index on, before appending. */
+  truncateFrom?: number
+  entries?: RaftEntry[]
+}
+
+export type RaftEffect =
+  | PersistEffect
+  | { type: 'send'; to: PeerId; message: RaftMessage }
+  /** Say it on the gossip topic too; whoever it is for may also get it by `send`. */
+  | { type: 'publish'; topic: 'leader' | 'vote'; message: RaftMessage }
+  /** Send the newest snapshot on disk (at least this one) as a `snapshot` message, then report `snapshot-sent`. */
+  | { type: 'send-snapshot'; to: PeerId; term: number; snapshot: SnapshotMeta }
+  /** Replace the state machine's state. */
+  | { type: 'restore'; snapshot: Snapshot }
+  /** In log order, without gaps, each index once per process life. */
+  | { type: 'apply'; entries: RaftEntry[] }
+  /** Snapshot the state machine now, with exactly `index` applied, and report `snapshot-taken`. */
+  | { type: 'take-snapshot'; index: number }
+  /** Comes after the `apply` that holds it, in the same step. */
+  | { type: 'proposal-committed'; id: number; index: number }
+  | { type: 'proposal-refused'; id: number; code: ProposalRefusal; leader?: PeerId | undefined; term: number }
+  | { type: 'read-ready'; id: string; index: number }
+  | { type: 'read-refused'; id: string; leader?: PeerId | undefined; term: number }
+  | { type: 'voters-committed'; voters: PeerId[]; index: number }
+  | { type: 'voters-refused'; voters: PeerId[]; reason: string }
+  /** `ready`: leader, and an entry of its own term is committed; only then may it plan, place, change voters or answer reads. */
+  | { type: 'role-changed'; role: RaftRole; term: number; leader?: PeerId | undefined; ready: boolean }
+
+/** UNKNOWN_OUTCOME: it was appended, and a later leader may or may not keep it. The others: it was not appended. */
+export type ProposalRefusal = Extract<ErrorCode, 'NOT_LEADER' | 'BUSY' | 'TOO_LARGE' | 'UNKNOWN_OUTCOME'>
