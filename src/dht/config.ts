@@ -14,6 +14,8 @@ export interface NamespaceLimits {
   blocksPerCommandMax: number
   /** Partitions of one file. @default 1_048_576 (32 TiB at 32 MiB each) */
   blocksPerFileMax: number
+  /** Files and directories of the mesh; more are refused with BUSY. The namespace lies in each peer's memory. @default 10_000_000 */
+  entriesMax: number
   /** Files that one `commit-output` makes visible; 34 bytes each in the log entry. @default 10_000 */
   outputPartsMax: number
   /** Client sessions remembered; the longest idle one goes first. @default 10_000 */
@@ -30,6 +32,7 @@ export const NAMESPACE_DEFAULTS: NamespaceLimits = {
   leaseMsMax: 600_000,
   blocksPerCommandMax: 128,
   blocksPerFileMax: 1_048_576,
+  entriesMax: 10_000_000,
   outputPartsMax: 10_000,
   sessionsMax: 10_000,
   sessionIdleMs: 3_600_000,
@@ -79,4 +82,67 @@ export interface BlockStoreOptions {
 export const BLOCK_STORE_DEFAULTS: BlockStoreOptions = {
   blockBytesMax: 2 ** 31,
   diskReserveBytes: 256 * 2 ** 20,
+}
+
+export interface FileOptions {
+  /** Where the splitter aims when the writer does not say. Large enough to amortise a task, small enough to share out. @default 33_554_432 */
+  partitionBytes: number
+  /** Lease of an open write; extended at a third of it while bytes come. How long a vanished writer's blocks are kept, at least. @default 60_000 */
+  leaseMs: number
+  /** Blocks of one put under way: one is streamed while the one before is being synced by its owners. @default 2 */
+  blocksInFlight: number
+  /** Blocks recorded in one log entry of a long put. Keeps the entry near 16 KiB. @default 64 */
+  blocksPerEntry: number
+  /** Bytes waiting for the slowest owner of a block before the source waits. @default 1_048_576 */
+  replicaQueueBytes: number
+  /** Start of a block kept so that another peer can take the place of an owner that fails early. @default 1_048_576 */
+  replayBytes: number
+  /** An owner that takes no byte for this long while the others wait is left behind. Longer than a bad fsync. @default 5_000 */
+  replicaStallMs: number
+  /** How long the other owners are waited for once enough acknowledged. @default 2_000 */
+  lateReplicaMs: number
+  /** From the last byte of a block until enough owners acknowledged; else UNDER_REPLICATED. @default 30_000 */
+  ackTimeoutMs: number
+  /** Longest one block may take to come in from the client. The idle limit of the body ends a dead client much sooner. @default 3_600_000 */
+  blockWriteTimeoutMs: number
+  /** Until a holder begins to answer a read; then the next one is asked. @default 3_000 */
+  readHeadTimeoutMs: number
+  /** Longest pause inside a read; then the next holder goes on from there. @default 5_000 */
+  readIdleMs: number
+  /** How often all holders are tried for one block without any progress. @default 3 */
+  readRounds: number
+  /** Pause between two rounds. @default 200 */
+  readRetryMs: number
+  /** The next block is opened when no more than this is left of the current one. @default 1_048_576 */
+  prefetchBytes: number
+  /** Longest one block copy or verification of repair. @default 120_000 */
+  copyTimeoutMs: number
+  /** Repairs of bad replicas asked for by this peer's readers at a time; more are left to the scrub. @default 4 */
+  mendsMax: number
+  /** A block that no file and no lease needs is deleted after this long. @default 600_000 */
+  orphanGraceMs: number
+  /** How often the disk is compared with the namespace. @default 60_000 */
+  orphanSweepMs: number
+}
+
+export const FILE_DEFAULTS: FileOptions = {
+  partitionBytes: 32 * 2 ** 20,
+  leaseMs: 60_000,
+  blocksInFlight: 2,
+  blocksPerEntry: 64,
+  replicaQueueBytes: 2 ** 20,
+  replayBytes: 2 ** 20,
+  replicaStallMs: 5_000,
+  lateReplicaMs: 2_000,
+  ackTimeoutMs: 30_000,
+  blockWriteTimeoutMs: 3_600_000,
+  readHeadTimeoutMs: 3_000,
+  readIdleMs: 5_000,
+  readRounds: 3,
+  readRetryMs: 200,
+  prefetchBytes: 2 ** 20,
+  copyTimeoutMs: 120_000,
+  mendsMax: 4,
+  orphanGraceMs: 600_000,
+  orphanSweepMs: 60_000,
 }

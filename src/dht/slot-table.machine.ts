@@ -239,5 +239,5 @@ function rowAfter(type: SlotCommand['type'], change: SlotChange, row: SlotRow): 
 }
 
 function badMove(slot: number, reason: string): ShoalError {
-  return new ShoalError('PLAN_INVALID', { reason: `slot ${slot}: ${reason}` }, `slot ${slot}: ${reason}`)
+  return new ShoalError('BAD_MESSAGE', { type: 'slot', reason: `slot ${slot}: ${reason}` })
 }
