@@ -1,0 +1,527 @@
+import { types } from 'node:util'
+import { builtinReference, isStandardGlobal } from './builtin-references.ts'
+import type {
+  Capture,
+  CapturedClosure,
+  FunctionNode,
+  Node,
+  ObjectParts,
+  Primitive,
+  Property,
+  SourceLocation,
+  SymbolValue,
+  Value,
+} from './closure-graph.ts'
+import { closureLimits } from './config.ts'
+import type { VariableUse } from './free-variables.ts'
+import { inspectFunction, locateFunction, type ClosureScope } from './function-inspector.ts'
+import { functionLocation, sourceLocation } from './function-location.ts'
+import { functionSource, type FunctionSource } from './function-source.ts'
+import { instanceName, rebuildable, unshippable } from './native-objects.ts'
+import { obstacleReasons, refusal, type CaptureSite } from './refusal.ts'
+import {
+  isEnginePrototype,
+  isNamespace,
+  isNativeText,
+  isObject,
+  isRow,
+  joinPath,
+  ownConstructor,
+  pathStep,
+  shortly,
+  symbolValue,
+  textOf,
+  viewName,
+} from './value-shape.ts'
+
+export interface CaptureOptions {
+  /** Bytes of text and values. @default 1 MiB */
+  maxBytes?: number
+  /** Graph nodes, rows of primitives not counted. @default 1000 */
+  maxNodes?: number
+  /** Operator the function is for, named in refusals. */
+  operator?: string
+  /** Global object to look free names up in, when the function's own cannot be found (a REPL's context). */
+  globals?: object
+}
+
+/**
+ * Takes a function with all it refers to as plain data: its text, the values of its captured variables, and in the
+ * same way the functions and classes among those. Copies, as of now; getters are read once. Nothing is run but
+ * getters of the captured objects.
+ * @throws CLOSURE_REFUSED naming the variable, and the user's file and line.
+ */
+export function capture(fn: Function, options: CaptureOptions = {}): CapturedClosure {
+  return new Capturer(fn, options).capture(fn)
+}
+
+/** Bytes a node or value takes besides its content, rounded up; the limit need not be exact. */
+const OVERHEAD_BYTES = 8
+
+class Capturer {
+  readonly #site: CaptureSite
+  readonly #maxBytes: number
+  readonly #maxNodes: number
+  readonly #globals: object | undefined
+  readonly #ids = new Map<object, number>()
+  readonly #nodes: Node[] = []
+  readonly #warnings: string[] = []
+  #sizeBytes = 0
+  #countedNodes = 0
+  #longestPath: readonly string[] = []
+  /** Global objects of other contexts met on the way; their intrinsics are ours by name. */
+  readonly #realms = new Set<object>()
+  /** Where the function being captured stands, for refusals deep inside. */
+  #path: string[] = []
+  #place: SourceLocation | undefined
+
+  constructor(fn: Function, options: CaptureOptions) {
+    this.#site = { operator: options.operator, location: functionLocation(fn) }
+    this.#place = this.#site.location
+    this.#maxBytes = options.maxBytes ?? closureLimits.maxBytes
+    this.#maxNodes = options.maxNodes ?? closureLimits.maxNodes
+    this.#globals = options.globals
+    if (options.globals !== undefined) this.#realms.add(options.globals)
+  }
+
+  capture(fn: Function): CapturedClosure {
+    const root = this.#value(fn)
+    if (this.#sizeBytes > closureLimits.warnBytes) {
+      this.#warnings.push(
+        `the captured values take about ${this.#sizeBytes} bytes and go to every peer that runs a task: broadcast() ` +
+          'what is large',
+      )
+    }
+    return { root, nodes: this.#nodes, warnings: this.#warnings, sizeBytes: this.#sizeBytes }
+  }
+
+  #value(value: unknown): Value {
+    if (typeof value === 'symbol') return this.#symbol(value)
+    if (!isObject(value)) return this.#primitive(value as Primitive)
+    const reference = types.isProxy(value) ? undefined : builtinReference(value, [...this.#realms])
+    if (reference !== undefined) return reference
+    const known = this.#ids.get(value)
+    if (known !== undefined) return { kind: 'node', id: known }
+    if (typeof value === 'function') return this.#node(value, () => this.#function(value))
+    return this.#node(value, () => this.#object(value))
+  }
+
+  #primitive(value: Primitive): Value {
+    if (typeof value === 'string') this.#charge(value.length + OVERHEAD_BYTES)
+    else if (typeof value === 'bigint') this.#charge(value.toString(16).length + OVERHEAD_BYTES)
+    else this.#charge(OVERHEAD_BYTES)
+    return { kind: 'primitive', value }
+  }
+
+  #symbol(symbol: symbol): SymbolValue {
+    const value = symbolValue(symbol)
+    if (value === undefined) {
+      this.#refuse(`it is ${String(symbol)}, which exists only in this process; use Symbol.for(key)`)
+    }
+    return value
+  }
+
+  /** Reserves the place before looking inside, so that cycles end. */
+  #node(value: object, make: () => Node): Value {
+    const id = this.#nodes.length
+    this.#ids.set(value, id)
+    this.#charge(OVERHEAD_BYTES)
+    this.#nodes.push({ kind: 'object', properties: [] })
+    if (this.#path.length > this.#longestPath.length) this.#longestPath = [...this.#path]
+    if (!isRow(value)) {
+      this.#countedNodes++
+      if (this.#countedNodes > this.#maxNodes) {
+        const path = this.#longestPath
+        const shown =
+          path.length <= 12 ? joinPath(path) : `${joinPath(path.slice(0, 8))} … ${joinPath(path.slice(-3))}`
+        this.#path = this.#path.slice(0, 1)
+        this.#refuse(
+          `it leads to more than ${this.#maxNodes} objects, the longest way being ${shown} (${path.length} steps); ` +
+            'capture only what the function needs, or broadcast() it',
+        )
+      }
+    }
+    this.#nodes[id] = make()
+    return { kind: 'node', id }
+  }
+
+  #object(value: object): Node {
+    const bad = unshippable(value)
+    if (bad !== undefined) this.#refuse(`it is ${bad.what}; ${bad.advice}`)
+    if (types.isModuleNamespaceObject(value)) return this.#namespace(value, undefined)
+    const constructor = ownConstructor(value)
+    if (constructor !== undefined) {
+      return {
+        kind: 'prototype-of',
+        constructor: this.#within('.constructor', () => this.#value(constructor)),
+      }
+    }
+    if (ArrayBuffer.isView(value) || types.isAnyArrayBuffer(value)) return this.#bytes(value)
+    if (Array.isArray(value)) return this.#array(value)
+    if (types.isMap(value)) {
+      const entries: [Value, Value][] = []
+      for (const [key, item] of Map.prototype.entries.call(value)) {
+        entries.push([
+          this.#within('.keys()', () => this.#value(key)),
+          this.#within(`.get(${shortly(key)})`, () => this.#value(item)),
+        ])
+      }
+      return { kind: 'map', entries, ...this.#parts(value, 'Map') }
+    }
+    if (types.isSet(value)) {
+      const items: Value[] = []
+      for (const item of Set.prototype.values.call(value))
+        items.push(this.#within('.values()', () => this.#value(item)))
+      return { kind: 'set', items, ...this.#parts(value, 'Set') }
+    }
+    if (types.isNativeError(value)) return this.#error(value)
+    for (const [name, rebuild] of rebuildable) {
+      if (!rebuild.matches(value)) continue
+      const args = rebuild.describe(value).map(arg => this.#value(arg))
+      const proto = this.#proto(value, name)
+      const node = { kind: 'native', constructor: name, args, properties: [] } as const
+      return proto === undefined ? { ...node, properties: [] } : { ...node, proto, properties: [] }
+    }
+    return { kind: 'object', ...this.#parts(value, 'Object') }
+  }
+
+  #array(value: unknown[]): Node {
+    // Before the loop: the length of a sparse array costs nothing to its owner.
+    this.#charge(value.length)
+    const items: Value[] = []
+    for (let i = 0; i < value.length; i++) {
+      items.push(i in value ? this.#within(`[${i}]`, () => this.#value(value[i])) : { kind: 'hole' })
+    }
+    return { kind: 'array', items, ...this.#parts(value, 'Array') }
+  }
+
+  #bytes(value: ArrayBufferView | ArrayBufferLike): Node {
+    const isView = ArrayBuffer.isView(value)
+    if (isView && types.isSharedArrayBuffer(value.buffer)) {
+      this.#refuse('it is shared memory; peers share none; copy it into an ordinary array first')
+    }
+    this.#charge(value.byteLength)
+    const bytes = isView
+      ? new Uint8Array(value.buffer, value.byteOffset, value.byteLength).slice()
+      : new Uint8Array(value).slice()
+    const view = Buffer.isBuffer(value) ? 'Buffer' : isView ? viewName(value) : 'ArrayBuffer'
+    const proto = this.#builtinPrototype(Object.getPrototypeOf(value) as object)
+    if (proto !== view) this.#refuse(`it is of a subclass of ${view}, of which only the bytes can be copied`)
+    return { kind: 'bytes', view, bytes }
+  }
+
+  #error(value: Error): Node {
+    const parts = this.#parts(value, 'Error')
+    for (const key of ['message', 'stack', 'cause', 'errors'] as const) {
+      if (!Object.hasOwn(value, key) || Object.prototype.propertyIsEnumerable.call(value, key)) continue
+      parts.properties.push({
+        key,
+        value: this.#within(`.${key}`, () => this.#value(Reflect.get(value, key))),
+      })
+    }
+    return { kind: 'error', ...parts }
+  }
+
+  /** Own enumerable properties, and the prototype where it is not the usual one of that kind of object. */
+  #parts(value: object, usual: string): ObjectParts {
+    const proto = this.#proto(value, usual)
+    const properties: Property[] = []
+    // Arrays and boxed strings list their indexes first; those are content.
+    const content = Array.isArray(value) || usual === 'Boxed'
+    for (const key of Reflect.ownKeys(value)) {
+      if (content && typeof key === 'string' && /^(0|[1-9]\d*)$/.test(key)) continue
+      const property = this.#property(value, key)
+      if (property !== undefined) properties.push(property)
+    }
+    return proto === undefined ? { properties } : { proto, properties }
+  }
+
+  #property(holder: object, key: string | symbol): Property | undefined {
+    const descriptor = Object.getOwnPropertyDescriptor(holder, key)
+    if (descriptor?.enumerable !== true) return undefined
+    return this.#within(pathStep(key), () => {
+      const shippedKey = typeof key === 'symbol' ? this.#symbol(key) : key
+      if (typeof key === 'string') this.#charge(key.length)
+      return { key: shippedKey, value: this.#value(this.#read(holder, key)) }
+    })
+  }
+
+  #read(holder: object, key: string | symbol): unknown {
+    try {
+      return Reflect.get(holder, key)
+    } catch (error) {
+      return this.#refuse(`reading it threw ${String(error)}`, error)
+    }
+  }
+
+  #proto(value: object, usual: string): Value | undefined {
+    const proto = Object.getPrototypeOf(value) as object | null
+    if (proto === null) return this.#primitive(null)
+    const name = this.#builtinPrototype(proto)
+    if (name !== undefined && isUsual(name, usual)) return undefined
+    // An error's own kind (TypeError) travels by name; other objects of Node or the engine have hidden state.
+    if (name !== undefined && !(usual === 'Error' && name.endsWith('Error'))) this.#refuseInstance(value)
+    if (!this.#ids.has(proto)) this.#checkChain(value, proto, usual)
+    return this.#within('.__proto__', () => this.#value(proto))
+  }
+
+  /** Refuses instances of classes of which something cannot be copied: of Node's, of packages, with #private state. */
+  #checkChain(value: object, proto: object, usual: string): void {
+    for (let p: object | null = proto; p !== null; p = Object.getPrototypeOf(p) as object | null) {
+      const name = this.#builtinPrototype(p)
+      if (name !== undefined) {
+        if (name === 'Object' || isUsual(name, usual) || (usual === 'Error' && name.endsWith('Error')))
+          continue
+        this.#refuseInstance(value)
+      }
+      const constructor = ownConstructor(p)
+      if (constructor === undefined) continue
+      const url = locateFunction(constructor)?.url ?? ''
+      if (isNodeScript(url)) this.#refuseInstance(value)
+      this.#refusePackage(url)
+      if (this.#parse(constructor, textOf(constructor)).privateInstances) {
+        this.#refuse(
+          `it is an instance of ${constructor.name}, whose #private state cannot be copied; ` +
+            'capture the values it is made from and make it inside the function',
+        )
+      }
+    }
+  }
+
+  /** "Map" of Map.prototype in any realm; undefined for prototypes of the user's own. */
+  #builtinPrototype(proto: object): string | undefined {
+    if (types.isProxy(proto)) return undefined
+    const reference = builtinReference(proto, [...this.#realms])
+    if (reference !== undefined)
+      return reference.path.findLast(part => part !== 'prototype') ?? reference.kind
+    const constructor = ownConstructor(proto)
+    if (constructor === undefined) return isEnginePrototype(proto) ? 'native object' : undefined
+    return isNativeText(textOf(constructor)) ? constructor.name : undefined
+  }
+
+  #refuseInstance(value: object): never {
+    return this.#refuse(
+      `it is ${instanceName(value)}, which lives only in this process; ` +
+        'make it inside the function, or capture the plain values you need from it',
+    )
+  }
+
+  #namespace(namespace: object, members: ReadonlySet<string> | undefined): Node {
+    const properties: Property[] = []
+    for (const key of members ?? Object.keys(namespace)) {
+      if (!(key in namespace)) continue
+      properties.push(
+        this.#within(`.${key}`, () => ({ key, value: this.#value(this.#read(namespace, key)) })),
+      )
+    }
+    return { kind: 'object', properties }
+  }
+
+  #function(fn: Function): Node {
+    const text = textOf(fn)
+    const { scopes, bound, location } = inspectFunction(fn)
+    if (bound !== undefined) {
+      return {
+        kind: 'bound',
+        target: this.#within('.<bound function>', () => this.#value(bound.target)),
+        thisArg: this.#within('.<bound this>', () => this.#value(bound.thisArg)),
+        args: bound.args.map((arg, i) => this.#within(`.<bound argument ${i}>`, () => this.#value(arg))),
+      }
+    }
+    if (types.isProxy(fn)) this.#refuse('it is a Proxy; capture the function behind it')
+    if (isNativeText(text)) {
+      this.#refuse(
+        `it is the native function ${fn.name || '(anonymous)'}, which has no name that other peers know`,
+      )
+    }
+    const url = location?.url ?? ''
+    this.#refusePackage(url)
+    const source = this.#parse(fn, text)
+    const outer = this.#place
+    if (this.#path.length > 0)
+      this.#place = location === undefined ? undefined : sourceLocation(location, source)
+    try {
+      const node = this.#functionNode(fn, source, scopes)
+      if (url !== '') node.location = this.#place
+      return node
+    } finally {
+      this.#place = outer
+    }
+  }
+
+  #functionNode(fn: Function, source: FunctionSource, scopes: readonly ClosureScope[]): FunctionNode {
+    const { obstacle, uses, dynamicImports } = source.free
+    if (obstacle !== undefined) this.#refuse(obstacleReasons[obstacle])
+    this.#charge(source.text.length + (this.#place?.file.length ?? 0))
+    if (dynamicImports.some(specifier => specifier?.startsWith('node:') !== true)) {
+      this.#warn('import() is resolved on the executing peer')
+    }
+    if (source.privateStatics)
+      this.#warn(`static #private state of ${fn.name} starts again on the executing peer`)
+    const realm = scopes.find(scope => scope.type === 'Global')?.variables
+    if (realm !== undefined && realm !== globalThis) this.#realms.add(realm)
+    const captures: Capture[] = []
+    for (const [name, use] of uses) {
+      const captured = this.#variable(name, use, scopes, realm)
+      if (captured !== undefined) captures.push(captured)
+    }
+    return {
+      kind: 'function',
+      source: source.text,
+      form: source.form,
+      name: source.named || typeof fn.name !== 'string' || fn.name === '' ? undefined : fn.name,
+      captures,
+      properties: this.#functionProperties(fn, source),
+      prototype: this.#prototypeOf(fn, source),
+      location: undefined,
+    }
+  }
+
+  #variable(
+    name: string,
+    use: VariableUse,
+    scopes: readonly ClosureScope[],
+    realm: object | undefined,
+  ): Capture | undefined {
+    return this.#within(name, () => {
+      for (const { type, variables } of scopes) {
+        if (type === 'Global' || !(name in variables)) continue
+        return this.#captured(name, use, this.#readVariable(variables, name))
+      }
+      for (const globals of [realm, this.#globals, globalThis]) {
+        if (globals === undefined || !(name in globals)) continue
+        return isStandardGlobal(name) ? undefined : this.#captured(name, use, Reflect.get(globals, name))
+      }
+      if (use.typeofOnly || isStandardGlobal(name)) return undefined
+      return this.#refuse('no variable of that name can be seen from the function; declare or import it')
+    })
+  }
+
+  #readVariable(variables: object, name: string): unknown {
+    try {
+      return Reflect.get(variables, name)
+    } catch (error) {
+      return this.#refuse('it has no value yet; call the operator after its declaration', error)
+    }
+  }
+
+  #captured(name: string, use: VariableUse, value: unknown): Capture {
+    if (use.assigned) {
+      this.#warn(
+        `assigning ${name} changes a copy: changes stay on the executing peer; use reduce() or an accumulator`,
+      )
+    }
+    const members = isNamespace(name, value) && !use.whole ? use.members : undefined
+    const module = types.isModuleNamespaceObject(value) ? this.#builtinModule(value) : undefined
+    const shipped =
+      module ??
+      // A table of its own for each function: another one may use other members.
+      (members === undefined
+        ? this.#value(value)
+        : this.#node({}, () => this.#namespace(value as object, members)))
+    return { name, value: shipped, assigned: use.assigned, early: use.early }
+  }
+
+  /** `import * as fs from 'node:fs'`: the namespace object's default is the module itself. */
+  #builtinModule(namespace: object): Value | undefined {
+    if (!('default' in namespace)) return undefined
+    const module: unknown = this.#read(namespace, 'default')
+    if (!isObject(module) || types.isProxy(module)) return undefined
+    const reference = builtinReference(module, [])
+    return reference?.kind === 'builtin' && reference.path.length === 0 ? reference : undefined
+  }
+
+  #functionProperties(fn: Function, source: FunctionSource): Property[] {
+    const properties: Property[] = []
+    for (const key of Reflect.ownKeys(fn)) {
+      if (key === 'prototype' || (typeof key === 'string' && source.keptStatics.has(key))) continue
+      const property = this.#property(fn, key)
+      if (property !== undefined) properties.push(property)
+    }
+    return properties
+  }
+
+  /** Methods put on `F.prototype`, and inheritance set up by hand; what a class's own text defines is in the text. */
+  #prototypeOf(fn: Function, source: FunctionSource): FunctionNode['prototype'] {
+    if (source.type !== 'function' && source.type !== 'class') return undefined
+    const prototype: unknown = Object.getOwnPropertyDescriptor(fn, 'prototype')?.value
+    if (!isObject(prototype)) return undefined
+    return this.#within('.prototype', () => {
+      if (ownConstructor(prototype) !== fn) return { kind: 'replaced', value: this.#value(prototype) }
+      const properties: Property[] = []
+      for (const key of Reflect.ownKeys(prototype)) {
+        const property = this.#property(prototype, key)
+        if (property !== undefined) properties.push(property)
+      }
+      const parent = Object.getPrototypeOf(prototype) as object | null
+      const inherits =
+        source.type === 'function' && (parent === null || this.#builtinPrototype(parent) !== 'Object')
+      if (!inherits) return properties.length === 0 ? undefined : { kind: 'extended', parts: { properties } }
+      return { kind: 'extended', parts: { proto: this.#value(parent), properties } }
+    })
+  }
+
+  #parse(fn: Function, text: string): FunctionSource {
+    try {
+      return functionSource(text)
+    } catch (error) {
+      if (/^(async\s*)?\*?\s*#/.test(text)) this.#refuse(obstacleReasons.private)
+      return this.#refuse(
+        `the text of ${fn.name || 'the function'} is no strict JavaScript: ${String(error)}`,
+        error,
+      )
+    }
+  }
+
+  #refusePackage(url: string): void {
+    if (isNodeScript(url)) {
+      this.#refuse(
+        'it is a function inside Node that other peers cannot find by name; wrap it in one of your own',
+      )
+    }
+    const inPackages = url.split('/node_modules/')
+    if (inPackages.length < 2) return
+    const [scope = '', name = ''] = inPackages.at(-1)!.split('/')
+    const named = scope.startsWith('@') ? `${scope}/${name}` : scope
+    this.#refuse(
+      `it comes from the package "${named}", and functions of packages are not shipped; ` +
+        'import() the package inside the function, or use what it computes',
+    )
+  }
+
+  #charge(bytes: number): void {
+    this.#sizeBytes += bytes
+    if (this.#sizeBytes <= this.#maxBytes) return
+    this.#refuse(`it makes the closure larger than ${this.#maxBytes} bytes; broadcast() it instead`)
+  }
+
+  #within<T>(part: string, act: () => T): T {
+    this.#path.push(part)
+    const result = act()
+    // Not in a finally: a refusal on its way out has read the path already, and nothing goes on after one.
+    this.#path.pop()
+    return result
+  }
+
+  #warn(text: string): void {
+    const where = this.#place === undefined ? '' : `${this.#place.file}:${this.#place.line}: `
+    const warning = `${where}${text}`
+    if (!this.#warnings.includes(warning)) this.#warnings.push(warning)
+  }
+
+  #refuse(reason: string, cause?: unknown): never {
+    const inside = this.#place !== this.#site.location && this.#place !== undefined
+    const seen = inside ? ` (seen from ${this.#place?.file}:${this.#place?.line})` : ''
+    throw refusal(this.#site, joinPath(this.#path), `${reason}${seen}`, cause)
+  }
+}
+
+/** "Map" for a Map, "Collator" for an Intl.Collator, the four kinds of boxed values. */
+function isUsual(name: string, usual: string): boolean {
+  if (usual === 'Boxed') return /^(Number|String|Boolean|BigInt)$/.test(name)
+  return name === usual.slice(usual.lastIndexOf('.') + 1)
+}
+
+function isNodeScript(url: string): boolean {
+  return /^(node:|internal\/)/.test(url)
+}

@@ -1,0 +1,6 @@
+export { capture, type CaptureOptions } from './capture.ts'
+export { encodeClosure } from './closure-codec.ts'
+export type { CapturedClosure, SourceLocation } from './closure-graph.ts'
+export { closureLimits } from './config.ts'
+export { functionLocation } from './function-location.ts'
+export { reviveClosure } from './revive.ts'
