@@ -45,6 +45,7 @@ export interface ErrorDetails {
   LOCAL_FILE: { path: string; reason: string }
   // Jobs
   CLOSURE_REFUSED: { variable: string; reason: string; file?: string; line?: number }
+  VALUE_REFUSED: { value: string; reason: string }
   PACKAGE_MISSING: { package: string; peer: string }
   PLAN_INVALID: { reason: string }
   EMPTY_RDD: { action: string }
