@@ -31,7 +31,7 @@ export interface Slice {
 export interface Difference {
   updates: MemberUpdate[]
   wanted: PeerId[]
-  /** Not all updates fit. */
+  /** Not all updates fit: there is something to tell about ids after the last of them. */
   more: boolean
 }
 
@@ -86,19 +86,24 @@ export class MemberTable {
   /** The versions of all members, or of a random slice of them when they are more than one message may hold. */
   digest(random: Random): { slice: Slice; digest: DigestEntry[] } {
     const peers = [...this.#entries.keys()].sort()
-    let slice: Slice = { after: '', upTo: '' }
-    let chosen = peers
-    if (peers.length > DIGEST_MAX) {
-      const start = below(random, peers.length)
-      chosen = peers.slice(start, start + DIGEST_MAX)
-      const toEnd = start + DIGEST_MAX >= peers.length
-      slice = { after: peers[start - 1] ?? '', upTo: toEnd ? '' : chosen.at(-1)! }
-    }
-    const digest = chosen.map((peer): DigestEntry => {
+    if (peers.length <= DIGEST_MAX) return this.#digestOf(peers, '', '')
+    const start = below(random, peers.length)
+    return this.digestAfter(start === 0 ? '' : peers[start - 1]!)
+  }
+
+  /** The versions of the members that come next after this id. */
+  digestAfter(after: string): { slice: Slice; digest: DigestEntry[] } {
+    const peers = [...this.#entries.keys()].filter(peer => peer > after).sort()
+    const chosen = peers.slice(0, DIGEST_MAX)
+    return this.#digestOf(chosen, after, peers.length > DIGEST_MAX ? chosen.at(-1)! : '')
+  }
+
+  #digestOf(peers: readonly PeerId[], after: string, upTo: string): { slice: Slice; digest: DigestEntry[] } {
+    const digest = peers.map((peer): DigestEntry => {
       const entry = this.#entries.get(peer)!
       return [peer, entry.incarnation, RANK[entry.state]]
     })
-    return { slice, digest }
+    return { slice: { after, upTo }, digest }
   }
 
   /** What the sender of the digest lacks, within the size of one message, and what it has that is newer than here. */
@@ -116,7 +121,7 @@ export class MemberTable {
       const mine = this.#entries.get(theirs[0])
       if (mine === undefined || compareVersions(versionOf(theirs), mine) > 0) wanted.push(theirs[0])
     }
-    return { ...this.records(newer), wanted }
+    return { ...this.records(newer.sort()), wanted }
   }
 
   /** Full records of those peers, as many as fit into one message. */

@@ -298,7 +298,10 @@ export class Membership {
       if (updates.length > 0) this.#send(from, { type: 'news', updates, wanted: [], more: false })
     }
     // Only growth is progress: without it two peers could go on asking each other for ever.
-    if (message.more && this.#table.size > known) this.#sync(from)
+    const last = message.updates.at(-1)
+    if (!message.more || last === undefined || this.#table.size === known) return
+    const { slice, digest } = this.#table.digestAfter(last.peerId)
+    this.#send(from, { type: 'sync', ...slice, digest })
   }
 
   /** Takes in piggybacked updates; a sender that is not alive here gets to know it, and refutes. */

@@ -84,7 +84,7 @@ const news = z.object({
   updates,
   /** Peers of which the sender wants the receiver's newer record. */
   wanted: z.array(peerId).max(DIGEST_MAX),
-  /** There was more to tell than fits: ask again. */
+  /** There was more to tell than fits: ask again, after the last of these ids. */
   more: z.boolean(),
 })
 const membershipMessage = z.discriminatedUnion('type', [ping, ack, pingRequest, sync, news])
