@@ -1,7 +1,7 @@
-import { asPeerId, fromWire, hasCode, pack, ShoalError, toWire, withDeadline } from '../../src/base/index.ts'
+import { asPeerId, bodyOf, pack, ShoalError } from '../../src/base/index.ts'
 import type { CallOptions, Handler, MessageType, PeerId, Reply, Transport } from '../../src/base/index.ts'
 import { Dispatcher, parseHead } from '../../src/node/net/dispatcher.ts'
-import { bodyOf, InboundBody } from '../../src/node/net/inbound-body.ts'
+import { connectionLost, localCall } from '../../src/node/net/local-call.ts'
 
 export interface MemoryNetworkOptions {
   /** Bytes of a body under way before its source waits. @default 2 MiB, as on the wire */
@@ -15,8 +15,6 @@ interface Link {
   ends: readonly [PeerId, PeerId]
   pending: Set<() => void>
 }
-
-type Body = AsyncIterable<Uint8Array>
 
 /**
  * Peers in one process with the semantics of the real transport: heads are packed and checked on both sides, bodies
@@ -119,7 +117,8 @@ export class MemoryTransport implements Transport {
   readonly self: PeerId
   readonly role: 'peer' | 'client'
   readonly #network: MemoryNetwork
-  readonly #dispatcher = new Dispatcher()
+  /** @internal */
+  readonly dispatcher = new Dispatcher()
   readonly #topics = new Map<string, ((from: PeerId, data: Uint8Array) => void)[]>()
   readonly #watchers: ((peer: PeerId, state: 'open' | 'closed') => void)[] = []
 
@@ -135,78 +134,29 @@ export class MemoryTransport implements Transport {
     head: Request,
     options: CallOptions = {},
   ): Promise<Reply<ReplyHead>> {
-    const what = `${type.name} to ${to}`
-    using deadline = withDeadline(what, options.timeoutMs ?? 10_000, options.signal)
-    if (deadline.aborted) throw abortError(deadline, what)
     const packed = pack(head)
     const link = to === this.self ? undefined : this.#network.link(this, to)
-
-    const remote = new AbortController()
-    const answer = Promise.withResolvers<{ head: Uint8Array; body?: Body }>()
-    const request = options.body && this.#stream(options.body, `the body of ${what}`)
-    let replyBody: InboundBody | undefined
-    let settled = false
-    const settle = (): void => {
-      settled = true
-      link?.pending.delete(onLost)
-      options.signal?.removeEventListener('abort', onCancel)
-      request?.cancel()
-    }
-    /** One error for each end: the caller's, and what the remote handler's signal and body say. */
-    const stop = (mine: Error, theirs: Error): void => {
-      if (settled) return
-      answer.reject(mine)
-      replyBody?.fail(mine)
-      request?.fail(theirs)
-      remote.abort(theirs)
-      settle()
-    }
-    const onLost = (): void => stop(connectionLost(to), connectionLost(this.self))
-    const onCancel = (): void => {
-      const error = abortError(options.signal!, what)
-      stop(error, new ShoalError('CANCELLED', { what }))
-    }
-    const onDeadline = (): void => stop(abortError(deadline, what), new ShoalError('CANCELLED', { what }))
-    link?.pending.add(onLost)
-    options.signal?.addEventListener('abort', onCancel, { once: true })
-    deadline.addEventListener('abort', onDeadline, { once: true })
-
-    setImmediate(() => {
-      if (settled) return
-      const target = this.#network.reach(this, to)
-      if (target === undefined) return onLost()
-      target.#dispatcher
-        .dispatch({
-          type: type.name,
-          head: packed,
-          from: this.self,
-          fromClient: this.role === 'client',
-          body: request ?? bodyOf(),
-          signal: remote.signal,
-        })
-        .then(
-          raw => setImmediate(answer.resolve, raw),
-          (error: unknown) => setImmediate(answer.reject, fromWire(toWire(error))),
-        )
+    const reply = await localCall({
+      target: () => this.#network.reach(this, to)?.dispatcher,
+      from: this.self,
+      fromClient: this.role === 'client',
+      to,
+      type: type.name,
+      head: packed,
+      windowBytes: this.#network.windowBytes,
+      bodyIdleTimeoutMs: this.#network.bodyIdleTimeoutMs,
+      options,
+      onLost: lose => {
+        const lost = (): void => lose(connectionLost(to), connectionLost(this.self))
+        link?.pending.add(lost)
+        return () => link?.pending.delete(lost)
+      },
     })
-
     try {
-      const raw = await answer.promise
-      const replyHead = parseHead(type.name, type.reply, raw.head)
-      if (raw.body === undefined) {
-        settle()
-        return { head: replyHead, body: bodyOf() }
-      }
-      replyBody = this.#stream(raw.body, `the body of the reply to ${what}`, cancelled => {
-        if (cancelled) remote.abort(new ShoalError('CANCELLED', { what }))
-        settle()
-      })
-      return { head: replyHead, body: replyBody }
+      return { head: parseHead(type.name, type.reply, reply.head), body: reply.body }
     } catch (error) {
-      settle()
+      await reply.body[Symbol.asyncIterator]().return?.()
       throw error
-    } finally {
-      deadline.removeEventListener('abort', onDeadline)
     }
   }
 
@@ -220,7 +170,7 @@ export class MemoryTransport implements Transport {
       const fromClient = role === 'client'
       const { signal } = new AbortController()
       // One-way: a refusal or failure is the receiver's affair.
-      target.#dispatcher
+      target.dispatcher
         .dispatch({ type: type.name, head: packed, from, fromClient, body: bodyOf(), signal })
         .catch(() => undefined)
     })
@@ -230,7 +180,7 @@ export class MemoryTransport implements Transport {
     type: MessageType<Request, ReplyHead>,
     handler: Handler<Request, ReplyHead>,
   ): void {
-    this.#dispatcher.handle(type, handler)
+    this.dispatcher.handle(type, handler)
   }
 
   publish(topic: string, data: Uint8Array): void {
@@ -260,59 +210,8 @@ export class MemoryTransport implements Transport {
   notice(peer: PeerId, state: 'open' | 'closed'): void {
     for (const watcher of this.#watchers) setImmediate(watcher, peer, state)
   }
-
-  /** Pulls the source into a body, at most the window ahead of its reader. */
-  #stream(source: Body, what: string, onSettled?: (cancelled: boolean) => void): InboundBody {
-    let queuedBytes = 0
-    let cancelled = false
-    let wake: (() => void) | undefined
-    const body = new InboundBody({
-      what,
-      idleTimeoutMs: this.#network.bodyIdleTimeoutMs,
-      onTake: bytes => {
-        queuedBytes -= bytes
-        wake?.()
-      },
-      onCancel: () => {
-        cancelled = true
-        onSettled?.(true)
-      },
-      onSettled: () => {
-        wake?.()
-        // `onCancel` follows within the same turn when the reader gave up.
-        queueMicrotask(() => {
-          if (!cancelled) onSettled?.(false)
-        })
-      },
-    })
-    const pump = async (): Promise<void> => {
-      for await (const chunk of source) {
-        if (!body.open) return
-        queuedBytes += chunk.byteLength
-        body.push(chunk)
-        while (queuedBytes >= this.#network.windowBytes && body.open) {
-          await new Promise<void>(resolve => {
-            wake = resolve
-          })
-        }
-        if (!body.open) return
-      }
-      body.end()
-    }
-    pump().catch((error: unknown) => body.fail(fromWire(toWire(error))))
-    return body
-  }
 }
 
 function keyOf(a: PeerId, b: PeerId): string {
   return a < b ? `${a} ${b}` : `${b} ${a}`
-}
-
-function connectionLost(peer: PeerId): ShoalError {
-  return new ShoalError('CONNECTION_LOST', { peer }, `the connection to ${peer} is gone`)
-}
-
-function abortError(signal: AbortSignal, what: string): Error {
-  if (signal.reason instanceof ShoalError && !hasCode(signal.reason, 'CANCELLED')) return signal.reason
-  return new ShoalError('CANCELLED', { what }, `${what} was cancelled`, { cause: signal.reason })
 }

@@ -42,8 +42,16 @@ export class Dispatcher {
       type,
       run: async request => {
         const head = parseHead(type.name, type.request, request.head)
-        const { from, fromClient, body, signal } = request
-        const answer = await handler({ from, fromClient, head, body, signal })
+        const answer = await handler({
+          from: request.from,
+          fromClient: request.fromClient,
+          head,
+          body: request.body,
+          // Passed on unread: the wire makes a signal only for handlers that look at it.
+          get signal() {
+            return request.signal
+          },
+        })
         return hasBody(answer) ? { head: pack(answer.head), body: answer.body } : { head: pack(answer) }
       },
     })

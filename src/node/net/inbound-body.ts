@@ -137,8 +137,3 @@ export class InboundBody implements AsyncIterable<Uint8Array>, AsyncIterator<Uin
     this.#options.onSettled?.()
   }
 }
-
-/** A body of which there is nothing, or that is already here whole. */
-export async function* bodyOf(...chunks: Uint8Array[]): AsyncGenerator<Uint8Array> {
-  yield* chunks
-}

@@ -1,0 +1,8 @@
+export { BODY_WINDOW_BYTES } from './config.ts'
+export type { ChannelLimits, TransportLimits } from './config.ts'
+export type { Role } from './hello.ts'
+export { loadIdentity, passingIdentity } from './identity.ts'
+export type { Identity } from './identity.ts'
+export { newMeshKey, readMeshKey, writeMeshKey } from './mesh-key.ts'
+export { PeerTransport } from './peer-transport.ts'
+export type { ConnectedPeer, PeerTransportOptions } from './peer-transport.ts'
