@@ -100,9 +100,9 @@ export interface RaftOptions {
   announceMs: number
   /** Entries of one append. @default 256 */
   appendEntriesMax: number
-  /** Bytes of one append (it holds at least one entry). @default 1_048_576 */
+  /** Bytes of one append (it holds at least one entry); with its heads it must fit a message head. @default 524_288 */
   appendBytesMax: number
-  /** Appends without a reply per peer; then the leader waits. Bounds the leader's send memory at 8 MiB a peer. @default 8 */
+  /** Appends without a reply per peer; then the leader waits. Bounds the leader's send memory at 4 MiB a peer. @default 8 */
   inflightMax: number
   /** A larger command is refused with TOO_LARGE: bulk belongs in blocks, and one entry must not delay heartbeats. @default 262_144 */
   entryBytesMax: number
@@ -132,7 +132,7 @@ export const raftDefaults: Readonly<RaftOptions> = {
   earlyElectionMs: 250,
   announceMs: 5_000,
   appendEntriesMax: 256,
-  appendBytesMax: 1_048_576,
+  appendBytesMax: 524_288,
   inflightMax: 8,
   entryBytesMax: 262_144,
   uncommittedMax: 4_096,
@@ -142,4 +142,51 @@ export const raftDefaults: Readonly<RaftOptions> = {
   snapshotBytes: 33_554_432,
   trailingEntries: 1_000,
   snapshotTimeoutMs: 60_000,
+}
+
+/** When the leader changes who votes. */
+export interface VotersOptions {
+  /** A learner that trails by more entries is not promoted: the commit of its promotion would wait for it. @default 250 */
+  trailingMax: number
+  /** A learner must have answered this lately to be promoted: two of its heartbeats. @default 2_000 */
+  silentMs: number
+  /** How long a learner must have been fit before it is promoted; short, so that a new mesh is safe soon. @default 500 */
+  stableMs: number
+  /** A voter that is gone this long is replaced, when there is a fit learner. @default 10_000 */
+  replaceAfterMs: number
+}
+
+export const votersDefaults: Readonly<VotersOptions> = {
+  trailingMax: 250,
+  silentMs: 2_000,
+  stableMs: 500,
+  replaceAfterMs: 10_000,
+}
+
+/** What the driver of the replicated log bounds. */
+export interface ReplicatedLogOptions {
+  /** A proposal whose commit is not known by then rejects with UNKNOWN_OUTCOME. @default 10_000 */
+  proposeTimeoutMs: number
+  /** A read that finds no leader with a majority by then rejects with NO_QUORUM. @default 3_000 */
+  readTimeoutMs: number
+  /** A read's question or answer may be lost: it is asked again after this. @default 600 */
+  readRetryMs: number
+  /** Proposals not settled yet; more reject with BUSY. @default 8_192 */
+  proposalsMax: number
+  /** Effects waiting for the disk; past it incoming messages are dropped, which Raft bears. @default 16_384 */
+  effectsMax: number
+  /** Snapshots sent at the same time; other peers that need one wait for their turn. @default 2 */
+  snapshotsMax: number
+  /** Longest snapshot taken in from a leader. @default 1_073_741_824 */
+  snapshotBytesMax: number
+}
+
+export const replicatedLogDefaults: Readonly<ReplicatedLogOptions> = {
+  proposeTimeoutMs: 10_000,
+  readTimeoutMs: 3_000,
+  readRetryMs: 600,
+  proposalsMax: 8_192,
+  effectsMax: 16_384,
+  snapshotsMax: 2,
+  snapshotBytesMax: 1_073_741_824,
 }

@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { message } from '../base/index.ts'
-import type { PeerId } from '../base/index.ts'
+import type { MeshId, PeerId } from '../base/index.ts'
+import type { RaftMessage } from './raft-types.ts'
 
 /** Wire types and limits of this folder. Every limit bounds what a remote may make a peer keep or compute. */
 
@@ -20,7 +21,7 @@ export const UPDATES_BYTES = 32 * 1024
 /** Members whose versions one `sync` compares; a larger table is compared slice by slice. */
 export const DIGEST_MAX = 400
 
-const peerId = z.custom<PeerId>(
+export const peerId = z.custom<PeerId>(
   value => typeof value === 'string' && value.length > 0 && value.length <= PEER_ID_MAX,
   'a peer id of 1 to 128 characters',
 )
@@ -134,3 +135,112 @@ const memberRecord = peerJoin.omit({ type: true }).extend({
 export type MemberRecord = z.infer<typeof memberRecord>
 
 export const membersSnapshot = z.object({ version: z.literal(1), members: z.array(memberRecord) })
+
+// ---- Election and replicated log: direct messages between peers, hints on the topics `leader` and `vote`.
+
+/** Above any term or index that a mesh reaches in its life, and what the log's records can hold. */
+const TERM_MAX = 2 ** 48 - 1
+/** Entries of one append, whatever the sender's configuration says. */
+const APPEND_ENTRIES_MAX = 4_096
+/** Twice the largest command that is accepted: a later version may accept more. */
+const ENTRY_BYTES_MAX = 512 * 1024
+const VOTERS_MAX = 15
+
+const meshId = z.custom<MeshId>(
+  value => typeof value === 'string' && value.length > 0 && value.length <= 64,
+  'a mesh id of 1 to 64 characters',
+)
+const term = z.int().min(0).max(TERM_MAX)
+const logIndex = z.int().min(0).max(TERM_MAX)
+const readId = z.string().min(1).max(128)
+const voters = z.array(peerId).max(VOTERS_MAX)
+const entryHead = { term, index: logIndex, timeMs: z.number().min(0) }
+
+const raftEntry = z.discriminatedUnion('kind', [
+  z.object({ ...entryHead, kind: z.literal('command'), data: bytes(ENTRY_BYTES_MAX) }),
+  z.object({ ...entryHead, kind: z.literal('no-op') }),
+  z.object({ ...entryHead, kind: z.literal('config'), voters }),
+])
+
+const lastEntry = { lastIndex: logIndex, lastTerm: term }
+const preVote = z.object({ type: z.literal('pre-vote'), term, ...lastEntry })
+const vote = z.object({ type: z.literal('vote'), term, ...lastEntry, transfer: z.boolean().optional() })
+const leaderHere = z.object({ type: z.literal('leader-here'), term, commit: logIndex })
+
+const raftMessage = z.discriminatedUnion('type', [
+  preVote,
+  z.object({ type: z.literal('pre-vote-reply'), term, granted: z.boolean() }),
+  vote,
+  z.object({ type: z.literal('vote-reply'), term, granted: z.boolean() }),
+  z.object({
+    type: z.literal('append'),
+    term,
+    prevIndex: logIndex,
+    prevTerm: term,
+    entries: z.array(raftEntry).max(APPEND_ENTRIES_MAX),
+    commit: logIndex,
+  }),
+  z.discriminatedUnion('ok', [
+    z.object({ type: z.literal('append-reply'), term, ok: z.literal(true), match: logIndex }),
+    z.object({
+      type: z.literal('append-reply'),
+      term,
+      ok: z.literal(false),
+      rejected: logIndex,
+      hintIndex: logIndex,
+      hintTerm: term,
+    }),
+  ]),
+  z.object({ type: z.literal('heartbeat'), term, commit: logIndex, round: sequence }),
+  z.object({ type: z.literal('heartbeat-reply'), term, round: sequence }),
+  z.object({ type: z.literal('timeout-now'), term }),
+  z.object({ type: z.literal('read-index'), term, id: readId }),
+  z.object({ type: z.literal('read-index-reply'), term, id: readId, index: logIndex.optional() }),
+  leaderHere,
+])
+
+/** Snapshots go as bodies: `gossip.raft.snapshot`. */
+export type DirectRaftMessage = Exclude<RaftMessage, { type: 'snapshot' }>
+
+const raftEnvelope: z.ZodType<{ meshId: MeshId; message: DirectRaftMessage }> = z.object({
+  meshId,
+  message: raftMessage,
+})
+
+/** One-way: what is lost is sent again, by Raft's own timers. */
+export const raftMessageType = message({
+  name: 'gossip.raft.message',
+  request: raftEnvelope,
+  reply: z.void(),
+  from: 'peers',
+})
+
+/** The state machine's bytes follow as the body, `sizeBytes` of them. */
+export const raftSnapshotType = message({
+  name: 'gossip.raft.snapshot',
+  request: z.object({
+    meshId,
+    term,
+    snapshot: z.object({ index: logIndex, term, timeMs: z.number().min(0), voters }),
+    sizeBytes: z.int().min(0),
+  }),
+  reply: z.object({}),
+  from: 'peers',
+})
+
+/** Gossip topics of vote requests and of leaders' announcements; the payload is a packed envelope. */
+export const VOTE_TOPIC = 'vote'
+export const LEADER_TOPIC = 'leader'
+
+/** What the topics may carry: authority comes from direct messages only. */
+export const publishedRaftEnvelope = z.object({
+  meshId,
+  message: z.discriminatedUnion('type', [preVote, vote, leaderHere]),
+})
+
+function bytes(maxBytes: number): z.ZodType<Uint8Array> {
+  return z.custom<Uint8Array>(
+    value => value instanceof Uint8Array && value.byteLength <= maxBytes,
+    `at most ${maxBytes} bytes`,
+  )
+}

@@ -99,6 +99,9 @@ export class RaftMachine {
     this.#random = random
     this.#nowMs = nowMs
     this.log = new RaftLog(state)
+    if (state.snapshot !== undefined) {
+      this.log.compact(state.snapshot, state.snapshot.index - options.trailingEntries + 1)
+    }
     this.#term = state.hardState.term
     this.#votedFor = state.hardState.votedFor
     this.#snapshot = state.snapshot
