@@ -25,3 +25,11 @@ export {
   type SplitPiece,
   type SplitterOptions,
 } from './splitter.ts'
+export type { BlockRange } from './block-reader.ts'
+export type { CopyRequest, CopyResult } from './block-service.ts'
+export * from './file-client.ts'
+export { accepted, type FileServicePorts } from './file-ports.ts'
+export type { OpenedFile, OpenOptions } from './file-reader.ts'
+export { FileService } from './file-service.ts'
+export type { OpenFile, PutResult, WriteOptions } from './file-writer.ts'
+export * from './messages.ts'

@@ -1,0 +1,244 @@
+import {
+  asFileId,
+  ShoalError,
+  withDeadline,
+  type AbortOptions,
+  type BlockId,
+  type Incoming,
+  type PeerId,
+  type Transport,
+} from '../base/index.ts'
+import { parseBlockId } from './block-id.ts'
+import { withIdleLimit } from './block-reader.ts'
+import type { StoredBlock } from './block-store.ts'
+import type { ReplicaSink } from './block-writer.ts'
+import type { FileOptions } from './config.ts'
+import { replicaTargets, type FileServicePorts } from './file-ports.ts'
+import { blockCopy, blockDelete, blockInventory, blockRead, blockWrite, PAGE_MAX } from './messages.ts'
+import type { BlockStatus } from './namespace-types.ts'
+
+export interface CopyRequest {
+  blockId: BlockId
+  bytes: number
+  sha256: string
+  /** Who should have it, the best first. */
+  from: readonly PeerId[]
+}
+
+export interface CopyResult {
+  blockId: BlockId
+  bytes: number
+  sha256: string
+  /** False when the copy that was there already proved good. */
+  copied: boolean
+}
+
+/** What this peer does with single blocks for the others: takes, gives, copies, lists and deletes replicas. */
+export class BlockService {
+  readonly #ports: FileServicePorts
+  readonly #options: FileOptions
+  /** Copies under way, so that two requests for one block share one transfer. */
+  readonly #copies = new Map<BlockId, Promise<CopyResult>>()
+  /** Repairs that this peer's readers asked for, by block and peer. */
+  readonly #mends = new Set<string>()
+
+  constructor(ports: FileServicePorts, options: FileOptions) {
+    this.#ports = ports
+    this.#options = options
+  }
+
+  register(transport: Transport): void {
+    transport.handle(blockWrite, async ({ head, body, signal }) => {
+      this.#checkLease(head.blockId, head.path, head.leaseIndex)
+      const stored = await this.#ports.store.write(head.blockId, body, { signal })
+      return { ...replyOf(stored), durable: true as const }
+    })
+    transport.handle(blockRead, async incoming => this.#read(incoming))
+    transport.handle(blockCopy, async ({ head, signal }) => this.copy(head, { signal }))
+    transport.handle(blockInventory, async ({ head }) => this.#inventory(head.startAfter, head.limit))
+    transport.handle(blockDelete, async ({ head }) => {
+      const seen = this.#ports.appliedIndex() >= head.appliedIndex
+      return {
+        deleted: seen && this.isSurplus(head.blockId) && (await this.#ports.store.delete(head.blockId)),
+      }
+    })
+  }
+
+  /** Brings a replica to a peer, which may be this one. */
+  readonly sink: ReplicaSink = async (peer, plan, body, signal) => {
+    const { blockId, path, leaseIndex } = plan
+    const { transport, store } = this.#ports
+    if (peer === transport.self) return replyOf(await store.write(blockId, body, { signal }))
+    const timeoutMs = this.#options.blockWriteTimeoutMs
+    const { head } = await transport.call(
+      peer,
+      blockWrite,
+      { blockId, path, leaseIndex },
+      { body, signal, timeoutMs },
+    )
+    return head
+  }
+
+  /** Makes sure that this peer has a good copy on disk; rejects with BLOCK_UNAVAILABLE when no source could give one. */
+  async copy(request: CopyRequest, options: AbortOptions = {}): Promise<CopyResult> {
+    const running = this.#copies.get(request.blockId)
+    if (running !== undefined) return running
+    const copy = this.#copy(request, options.signal)
+    this.#copies.set(request.blockId, copy)
+    try {
+      return await copy
+    } finally {
+      this.#copies.delete(request.blockId)
+    }
+  }
+
+  /**
+   * A reader found this replica gone or wrong: its peer is asked to check it and to fetch a good one. Not waited for;
+   * what fails here the leader's repair finds again.
+   */
+  mend(peer: PeerId, block: BlockStatus): void {
+    const key = `${block.blockId} ${peer}`
+    // A peer that is asked for a replica it was never said to hold did nothing wrong.
+    if (!block.holders.includes(peer) || this.#mends.has(key) || this.#mends.size >= this.#options.mendsMax)
+      return
+    this.#mends.add(key)
+    const { log } = this.#ports
+    const { blockId } = block
+    log.warn({ block: blockId, peer }, 'a replica is bad; asking its peer to fetch a good one')
+    this.askToCopy(peer, {
+      blockId,
+      bytes: block.sizeBytes,
+      sha256: block.sha256,
+      from: block.holders.filter(holder => holder !== peer),
+    })
+      .then(
+        () => log.info({ block: blockId, peer }, 'a bad replica was rewritten'),
+        (error: unknown) =>
+          log.warn({ block: blockId, peer, reason: String(error) }, 'a bad replica stays for now'),
+      )
+      .finally(() => this.#mends.delete(key))
+  }
+
+  /** Has a peer, which may be this one, check or fetch a block. */
+  async askToCopy(peer: PeerId, request: CopyRequest, options: AbortOptions = {}): Promise<CopyResult> {
+    const { transport } = this.#ports
+    if (peer === transport.self) return this.copy(request, options)
+    const { head } = await transport.call(
+      peer,
+      blockCopy,
+      { ...request, from: [...request.from] },
+      { timeoutMs: this.#options.copyTimeoutMs, signal: options.signal },
+    )
+    return head
+  }
+
+  /** True when, by the state applied here, nobody needs this peer's copy of the block. */
+  isSurplus(blockId: BlockId): boolean {
+    const namespace = this.#ports.namespace()
+    if (!namespace.isReferenced(blockId)) return true
+    const block = namespace.blockOf(blockId)
+    // Of an open write: its lease decides later.
+    if (block === undefined) return false
+    const { self } = this.#ports.transport
+    if (block.holders.includes(self)) return false
+    const row = this.#ports.slots().row(block.slot)
+    return (
+      !row.retiring.includes(self) &&
+      !replicaTargets(this.#ports, block.slot, block.replication).includes(self)
+    )
+  }
+
+  #checkLease(blockId: BlockId, path: string, leaseIndex: number): void {
+    // A peer that lags behind cannot know the lease yet; what it takes in vain the orphan collector removes.
+    if (this.#ports.appliedIndex() < leaseIndex) return
+    const fileId = asFileId(parseBlockId(blockId)?.fileId ?? '')
+    if (this.#ports.namespace().leaseOf(fileId) !== undefined) return
+    throw new ShoalError(
+      'LEASE_LOST',
+      { path },
+      `the write of ${path} was given up or committed; write it again`,
+    )
+  }
+
+  async #read({
+    head,
+    signal,
+  }: Incoming<{ blockId: BlockId; start?: number | undefined; end?: number | undefined }>) {
+    const { blockId } = head
+    const stored = await this.#ports.store.stat(blockId)
+    if (stored === undefined) {
+      const { self } = this.#ports.transport
+      throw new ShoalError('NOT_FOUND', { path: blockId }, `block ${blockId} is not on ${self}`)
+    }
+    const end = Math.min(head.end ?? stored.sizeBytes, stored.sizeBytes)
+    const start = Math.min(head.start ?? 0, end)
+    return { head: { bytes: end - start }, body: this.#ports.store.read(blockId, { start, end, signal }) }
+  }
+
+  async #copy(request: CopyRequest, signal: AbortSignal | undefined): Promise<CopyResult> {
+    const { blockId } = request
+    using deadline = withDeadline(`the copy of block ${blockId}`, this.#options.copyTimeoutMs, signal)
+    const present = await this.#goodCopy(request, deadline)
+    if (present !== undefined) return { ...replyOf(present), copied: false }
+    const failures: string[] = []
+    for (const source of request.from) {
+      if (source === this.#ports.transport.self) continue
+      try {
+        return { ...replyOf(await this.#pull(source, request, deadline)), copied: true }
+      } catch (error) {
+        deadline.throwIfAborted()
+        failures.push(
+          `${this.#ports.nameOf(source)}: ${error instanceof Error ? error.message : String(error)}`,
+        )
+      }
+    }
+    const tried = request.from.map(peer => this.#ports.nameOf(peer))
+    throw new ShoalError(
+      'BLOCK_UNAVAILABLE',
+      { path: blockId, block: parseBlockId(blockId)?.index ?? 0, tried },
+      `no peer could give block ${blockId} (${failures.join('; ') || 'none was named'})`,
+    )
+  }
+
+  async #goodCopy(request: CopyRequest, signal: AbortSignal): Promise<StoredBlock | undefined> {
+    if (!this.#ports.store.has(request.blockId)) return undefined
+    try {
+      const stored = await this.#ports.store.verify(request.blockId, { signal })
+      return stored.sha256 === request.sha256 && stored.sizeBytes === request.bytes ? stored : undefined
+    } catch {
+      signal.throwIfAborted()
+      return undefined
+    }
+  }
+
+  async #pull(source: PeerId, request: CopyRequest, signal: AbortSignal): Promise<StoredBlock> {
+    const { blockId, bytes, sha256 } = request
+    const { readHeadTimeoutMs, readIdleMs } = this.#options
+    const reply = await this.#ports.transport.call(
+      source,
+      blockRead,
+      { blockId },
+      { timeoutMs: readHeadTimeoutMs, signal },
+    )
+    const body = withIdleLimit(reply.body, `block ${blockId} from ${source}`, readIdleMs, signal)
+    return this.#ports.store.write(blockId, body, { signal, expect: { sizeBytes: bytes, sha256 } })
+  }
+
+  async #inventory(startAfter: BlockId | undefined, limit = PAGE_MAX) {
+    const all = this.#ports.store.list().sort()
+    const behind = startAfter === undefined ? all : all.filter(blockId => blockId > startAfter)
+    const page = behind.slice(0, limit)
+    const stored = await Promise.all(page.map(async blockId => this.#ports.store.stat(blockId)))
+    // A block may go while it is being looked up.
+    const blocks = stored.filter(block => block !== undefined).map(replyOf)
+    return { blocks, more: behind.length > page.length }
+  }
+}
+
+function replyOf({ blockId, sizeBytes, sha256 }: StoredBlock): {
+  blockId: BlockId
+  bytes: number
+  sha256: string
+} {
+  return { blockId, bytes: sizeBytes, sha256 }
+}

@@ -1,0 +1,302 @@
+import {
+  below,
+  hasCode,
+  invariant,
+  systemRandom,
+  type AbortOptions,
+  type CallOptions,
+  type ErrorCode,
+  type FileId,
+  type MessageType,
+  type Random,
+  type Reply,
+} from '../base/index.ts'
+import {
+  fileGet,
+  fileLocate,
+  filePut,
+  namespaceLs,
+  namespaceMkdir,
+  namespaceMv,
+  namespaceRm,
+  namespaceStat,
+  namespaceUsage,
+  type FileEntry,
+  type GetReply,
+  type PartitionPlace,
+  type PutReply,
+} from './messages.ts'
+import type { FileFormat, SessionSeq, Usage } from './namespace-types.ts'
+
+/** How a client reaches the mesh: the peer it is attached to now, another one after that died. */
+export interface FileClientPort {
+  call<Request, ReplyHead>(
+    type: MessageType<Request, ReplyHead>,
+    head: Request,
+    options?: CallOptions,
+  ): Promise<Reply<ReplyHead>>
+}
+
+export interface FileClientOptions {
+  /** Names this client in its mutations, so that a repeated one is done once. @default random */
+  clientId?: string
+  /** @default systemRandom */
+  random?: Random
+  /** Until an answer begins. Longer than the mesh needs to find a new leader. @default 30_000 */
+  timeoutMs?: number
+  /** Longest `put`; its answer comes after the last byte. @default 86_400_000 */
+  putTimeoutMs?: number
+  /** How often a request or a read goes on at another peer after its peer died. @default 5 */
+  retriesMax?: number
+}
+
+export interface ReadOptions extends AbortOptions {
+  /** `stale` answers from what one peer has, even without a leader. @default 'linearizable' */
+  consistency?: 'linearizable' | 'stale'
+}
+
+export interface ClientPutOptions extends AbortOptions {
+  /** Replace the file that is there, at the moment the new one is whole. @default false: ALREADY_EXISTS */
+  overwrite?: boolean
+  /** Make missing directories. @default false: NOT_FOUND */
+  parents?: boolean
+  /** @default 'lines' */
+  format?: FileFormat
+  /** @default 33_554_432 */
+  partitionBytes?: number
+  /** Copies wanted, 1–16. @default 3 */
+  replication?: number
+}
+
+export interface ClientGetOptions extends ReadOptions {
+  /** First byte; negative counts from the end. @default 0 */
+  start?: number
+  /** One past the last byte. @default the end */
+  end?: number
+  /** Only this partition; `start` and `end` then count inside it. */
+  partition?: number
+}
+
+export interface Located {
+  fileId: FileId
+  sizeBytes: number
+  partitions: PartitionPlace[]
+}
+
+/** The peer is gone, not the request refused: another one can answer. */
+const PEER_GONE: readonly ErrorCode[] = ['CONNECTION_LOST', 'UNREACHABLE']
+/** `tail` reads backwards in pieces of this size at first. */
+const TAIL_BYTES = 64 * 1024
+const NEWLINE = 0x0a
+const DAY_MS = 86_400_000
+
+/** Files from the outside: the same for the command line, the REPL, programs and the HTTP door. */
+export class FileClient {
+  readonly #port: FileClientPort
+  readonly #clientId: string
+  readonly #timeoutMs: number
+  readonly #putTimeoutMs: number
+  readonly #retriesMax: number
+  #seq = 0
+
+  constructor(port: FileClientPort, options: FileClientOptions = {}) {
+    const { random = systemRandom, timeoutMs = 30_000, putTimeoutMs = DAY_MS, retriesMax = 5 } = options
+    this.#port = port
+    this.#clientId = options.clientId ?? randomName(random)
+    this.#timeoutMs = timeoutMs
+    this.#putTimeoutMs = putTimeoutMs
+    this.#retriesMax = retriesMax
+  }
+
+  /**
+   * Writes a file; it becomes visible whole when this resolves. Not repeated by itself, for a source can be read only once:
+   * after UNDER_REPLICATED or a lost connection nothing is visible and the caller may put again.
+   */
+  async put(
+    path: string,
+    source: AsyncIterable<Uint8Array>,
+    options: ClientPutOptions = {},
+  ): Promise<PutReply> {
+    const { signal, ...head } = options
+    const { head: reply } = await this.#port.call(
+      filePut,
+      { path, ...head },
+      { body: source, timeoutMs: this.#putTimeoutMs, signal },
+    )
+    return reply
+  }
+
+  /**
+   * Exactly the bytes of the file or range, or an error. When the peer dies the read goes on at another one, at the very next
+   * byte, as long as the file is still the same version.
+   */
+  async *get(path: string, options: ClientGetOptions = {}): AsyncGenerator<Uint8Array, void> {
+    const { signal, ...request } = options
+    let opened: GetReply | undefined
+    let at = 0
+    let retries = 0
+    for (;;) {
+      const range: typeof request = opened === undefined ? request : { ...request, start: opened.start + at }
+      if (opened !== undefined) range.end = opened.start + opened.bytes
+      try {
+        const version = opened === undefined ? {} : { fileId: opened.fileId }
+        const reply: Reply<GetReply> = await this.#port.call(
+          fileGet,
+          { path, ...range, ...version },
+          { timeoutMs: this.#timeoutMs, signal },
+        )
+        opened ??= reply.head
+        for await (const chunk of reply.body) {
+          at += chunk.length
+          retries = 0
+          yield chunk
+        }
+        invariant(at === opened.bytes, `${path}: ${at} of ${opened.bytes} bytes came before the end`)
+        return
+      } catch (error) {
+        signal?.throwIfAborted()
+        if (!isPeerGone(error) || retries === this.#retriesMax) throw error
+        retries++
+      }
+    }
+  }
+
+  /** The first `lines` lines, with their newlines. */
+  async head(path: string, lines = 10, options: ReadOptions = {}): Promise<Uint8Array> {
+    const kept: Uint8Array[] = []
+    let missing = lines
+    if (missing <= 0) return new Uint8Array(0)
+    for await (const chunk of this.get(path, options)) {
+      let end = 0
+      while (missing > 0 && end < chunk.length) {
+        const newline = chunk.indexOf(NEWLINE, end)
+        if (newline === -1) {
+          end = chunk.length
+          break
+        }
+        end = newline + 1
+        missing--
+      }
+      kept.push(chunk.subarray(0, end))
+      if (missing === 0) break
+    }
+    return Buffer.concat(kept)
+  }
+
+  /** The last `lines` lines; reads backwards, so it costs what it shows. */
+  async tail(path: string, lines = 10, options: ReadOptions = {}): Promise<Uint8Array> {
+    const { sizeBytes } = await this.stat(path, options)
+    if (lines <= 0) return new Uint8Array(0)
+    const kept: Uint8Array[] = []
+    let missing = lines
+    let step = TAIL_BYTES
+    for (let end = sizeBytes; end > 0; step *= 2) {
+      const start = Math.max(end - step, 0)
+      const piece = await this.#bytes(path, { ...options, start, end })
+      // The newline that ends the file ends its last line; it does not begin another.
+      let from = end === sizeBytes ? piece.length - 1 : piece.length
+      let newline = piece.lastIndexOf(NEWLINE, from - 1)
+      while (from > 0 && newline !== -1) {
+        if (--missing === 0) return Buffer.concat([piece.subarray(newline + 1), ...kept])
+        from = newline
+        newline = from === 0 ? -1 : piece.lastIndexOf(NEWLINE, from - 1)
+      }
+      kept.unshift(piece)
+      end = start
+    }
+    return Buffer.concat(kept)
+  }
+
+  async mkdir(
+    path: string,
+    options: AbortOptions & { parents?: boolean } = {},
+  ): Promise<{ created: boolean }> {
+    const { signal, ...head } = options
+    return this.#ask(namespaceMkdir, { path, ...head, session: this.#next() }, signal)
+  }
+
+  /** All entries of a directory, by name; of a file, the file itself. */
+  async ls(path: string, options: ReadOptions = {}): Promise<FileEntry[]> {
+    const { signal, ...head } = options
+    const all: FileEntry[] = []
+    let startAfter: { startAfter: string } | undefined
+    for (;;) {
+      const { entries, more } = await this.#ask(namespaceLs, { path, ...head, ...startAfter }, signal)
+      all.push(...entries)
+      const last = entries.at(-1)
+      if (!more || last === undefined) return all
+      startAfter = { startAfter: last.name }
+    }
+  }
+
+  /** Resolves with the new path: inside the target when that is a directory. */
+  async mv(from: string, to: string, options: AbortOptions = {}): Promise<{ path: string }> {
+    return this.#ask(namespaceMv, { from, to, session: this.#next() }, options.signal)
+  }
+
+  async rm(
+    path: string,
+    options: AbortOptions & { recursive?: boolean } = {},
+  ): Promise<{ files: number; directories: number; sizeBytes: number }> {
+    const { signal, ...head } = options
+    return this.#ask(namespaceRm, { path, ...head, session: this.#next() }, signal)
+  }
+
+  async stat(path: string, options: ReadOptions = {}): Promise<FileEntry> {
+    const { signal, ...head } = options
+    return this.#ask(namespaceStat, { path, ...head }, signal)
+  }
+
+  /** Size and number of what is in a subtree. */
+  async usage(path: string, options: ReadOptions = {}): Promise<Usage> {
+    const { signal, ...head } = options
+    return this.#ask(namespaceUsage, { path, ...head }, signal)
+  }
+
+  /** Where each partition of a file is. */
+  async locate(path: string, options: ReadOptions = {}): Promise<Located> {
+    const { signal, ...head } = options
+    const partitions: PartitionPlace[] = []
+    for (;;) {
+      const page = await this.#ask(fileLocate, { path, ...head, startAt: partitions.length }, signal)
+      partitions.push(...page.places)
+      if (!page.more || page.places.length === 0) {
+        return { fileId: page.fileId, sizeBytes: page.sizeBytes, partitions }
+      }
+    }
+  }
+
+  async #bytes(path: string, options: ClientGetOptions): Promise<Uint8Array> {
+    const chunks: Uint8Array[] = []
+    for await (const chunk of this.get(path, options)) chunks.push(chunk)
+    return Buffer.concat(chunks)
+  }
+
+  /** Questions, and mutations with a session, may be asked again. */
+  async #ask<Request, ReplyHead>(
+    type: MessageType<Request, ReplyHead>,
+    head: Request,
+    signal: AbortSignal | undefined,
+  ): Promise<ReplyHead> {
+    for (let retries = 0; ; retries++) {
+      try {
+        return (await this.#port.call(type, head, { timeoutMs: this.#timeoutMs, signal })).head
+      } catch (error) {
+        signal?.throwIfAborted()
+        if (!isPeerGone(error) || retries === this.#retriesMax) throw error
+      }
+    }
+  }
+
+  #next(): SessionSeq {
+    return { clientId: this.#clientId, seq: ++this.#seq }
+  }
+}
+
+function isPeerGone(error: unknown): boolean {
+  return PEER_GONE.some(code => hasCode(error, code))
+}
+
+function randomName(random: Random): string {
+  return Array.from({ length: 4 }, () => below(random, 0x1_0000_0000).toString(16).padStart(8, '0')).join('')
+}

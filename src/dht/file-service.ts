@@ -1,0 +1,87 @@
+import type { AbortOptions, PeerId, Transport } from '../base/index.ts'
+import { BlockReader, type BlockRange } from './block-reader.ts'
+import { BlockService, type CopyRequest, type CopyResult } from './block-service.ts'
+import { FILE_DEFAULTS, type FileOptions } from './config.ts'
+import type { FileServicePorts } from './file-ports.ts'
+import { FileReader, type OpenedFile, type OpenOptions } from './file-reader.ts'
+import { FileWriter, type OpenFile, type PutResult, type WriteOptions } from './file-writer.ts'
+import { fileGet, filePut } from './messages.ts'
+import { NamespaceService } from './namespace-service.ts'
+import type { BlockStatus } from './namespace-types.ts'
+import { OrphanCollector, type SweepResult } from './orphan-collector.ts'
+
+/**
+ * Files as this peer serves them: to clients and to its own jobs (put, get, directories), and to the other peers
+ * (replicas). Answers from construction on; `start` begins the collection of garbage.
+ */
+export class FileService implements AsyncDisposable {
+  readonly #writer: FileWriter
+  readonly #reader: FileReader
+  readonly #blockReader: BlockReader
+  readonly #blocks: BlockService
+  readonly #orphans: OrphanCollector
+
+  constructor(ports: FileServicePorts, options: Partial<FileOptions> = {}) {
+    const all = { ...FILE_DEFAULTS, ...options }
+    this.#blocks = new BlockService(ports, all)
+    this.#writer = new FileWriter(ports, all, this.#blocks.sink)
+    this.#blockReader = new BlockReader(ports, all, (peer, block) => this.#blocks.mend(peer, block))
+    this.#reader = new FileReader(ports, all, this.#blockReader)
+    this.#orphans = new OrphanCollector(ports, all, blockId => this.#blocks.isSurplus(blockId))
+    this.#register(ports.transport, new NamespaceService(ports))
+  }
+
+  start(): void {
+    this.#orphans.start()
+  }
+
+  /** Writes a file and makes it visible, whole, at once. */
+  async put(path: string, source: AsyncIterable<Uint8Array>, options: WriteOptions = {}): Promise<PutResult> {
+    return this.#writer.put(path, source, options)
+  }
+
+  /** Writes a file that nobody sees before it is named in a `commit-output`; the caller keeps its lease alive. */
+  async writeOpen(
+    path: string,
+    source: AsyncIterable<Uint8Array>,
+    options: WriteOptions & { leaseMs?: number } = {},
+  ): Promise<OpenFile> {
+    return this.#writer.writeOpen(path, source, options)
+  }
+
+  /** Looks a file up and streams it, or a part of it. */
+  async open(path: string, options: OpenOptions = {}): Promise<OpenedFile> {
+    return this.#reader.open(path, options)
+  }
+
+  /** Streams one partition that was located before, from wherever it is. `path` only names it in errors. */
+  readBlock(path: string, block: BlockStatus, range: BlockRange = {}): AsyncGenerator<Uint8Array, void> {
+    return this.#blockReader.read(path, block, range)
+  }
+
+  /** Has a peer check its copy of a block or fetch one. */
+  async askToCopy(peer: PeerId, request: CopyRequest, options: AbortOptions = {}): Promise<CopyResult> {
+    return this.#blocks.askToCopy(peer, request, options)
+  }
+
+  /** Compares the disk with the namespace once and deletes what has been garbage for long enough. */
+  async collectOrphans(options: AbortOptions = {}): Promise<SweepResult> {
+    return this.#orphans.sweep(options)
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#orphans[Symbol.asyncDispose]()
+  }
+
+  #register(transport: Transport, namespace: NamespaceService): void {
+    namespace.register(transport)
+    this.#blocks.register(transport)
+    transport.handle(filePut, async ({ head: { path, ...options }, body, signal }) =>
+      this.#writer.put(path, body, { ...options, signal }),
+    )
+    transport.handle(fileGet, async ({ head: { path, ...options }, signal }) => {
+      const { body, ...head } = await this.#reader.open(path, { ...options, signal })
+      return { head, body }
+    })
+  }
+}

@@ -1,0 +1,253 @@
+import { z } from 'zod'
+import { asBlockId, asFileId, asPeerId, message } from '../base/index.ts'
+import { BLOCK_ID_PATTERN, FILE_ID_PATTERN } from './block-id.ts'
+import { PATH_BYTES_MAX } from './paths.ts'
+
+/** Entries of one directory answer, partitions of one locate answer, blocks of one inventory answer: the rest is asked for next. */
+export const PAGE_MAX = 1_000
+/** Peers named as sources of one copy. */
+const SOURCES_MAX = 16
+/** Largest partition a client may ask for; the store takes blocks up to twice this (lines longer than a partition). */
+const PARTITION_BYTES_MAX = 2 ** 30
+
+// Longer than any valid path, so that the path rules can say what is wrong with a slightly too long one.
+const path = z.string().max(2 * PATH_BYTES_MAX)
+const peerId = z.string().min(1).max(128).transform(asPeerId)
+const fileId = z.string().regex(FILE_ID_PATTERN).transform(asFileId)
+const blockId = z.string().regex(BLOCK_ID_PATTERN).transform(asBlockId)
+const sha256 = z.string().regex(/^[0-9a-f]{64}$/)
+const count = z.int().nonnegative()
+const offset = z.int().nonnegative()
+const format = z.enum(['lines', 'csv', 'binary'])
+/** Makes sending the mutation again harmless: the first answer is given again. */
+const session = z.object({ clientId: z.string().min(1).max(128), seq: z.int().positive() }).optional()
+/** `stale` answers from what this peer has applied so far, even without a leader. */
+const consistency = z.enum(['linearizable', 'stale']).optional()
+
+const fileStatus = z.object({
+  path: z.string(),
+  name: z.string(),
+  type: z.enum(['file', 'directory']),
+  sizeBytes: count,
+  modifiedMs: z.number(),
+  fileId: fileId.optional(),
+  partitions: count.optional(),
+  replication: count.optional(),
+  format: format.optional(),
+  partitionBytes: count.optional(),
+  children: count.optional(),
+})
+/** One entry of `ls`, or the answer of `stat`. */
+export type FileEntry = z.infer<typeof fileStatus>
+
+const partitionPlace = z.object({
+  index: count,
+  blockId,
+  /** Offset of its first byte in the file. */
+  offset,
+  bytes: count,
+  lines: count.optional(),
+  /** True when it ends inside a line that was too long for one partition. */
+  midLine: z.boolean().optional(),
+  sha256,
+  slot: count,
+  /** Who should have it, in order. */
+  owners: z.array(peerId),
+  /** Who has it, living ones first. */
+  holders: z.array(peerId),
+  /** Living holders. */
+  live: count,
+  wanted: count,
+  /** True when at least `min(wanted, living peers)` holders live. */
+  healthy: z.boolean(),
+})
+export type PartitionPlace = z.infer<typeof partitionPlace>
+
+const putRequest = z.object({
+  path,
+  overwrite: z.boolean().optional(),
+  /** Make missing directories. */
+  parents: z.boolean().optional(),
+  partitionBytes: z.int().positive().max(PARTITION_BYTES_MAX).optional(),
+  format: format.optional(),
+  replication: z.int().min(1).max(16).optional(),
+})
+const putReply = z.object({
+  fileId,
+  bytes: count,
+  partitions: count,
+  /** Partitions that were committed with fewer copies than wanted; repair tops them up. */
+  degraded: count.optional(),
+  /** The log index at which the file became visible. */
+  index: count,
+})
+export type PutReply = z.infer<typeof putReply>
+
+/** Body: the bytes of the file. Refused before any byte is read when the path will not do. */
+export const filePut = message({
+  name: 'dht.file.put',
+  from: 'everyone',
+  bodyClass: 'ingress',
+  request: putRequest,
+  reply: putReply,
+})
+
+const getRequest = z.object({
+  path,
+  /** First byte; negative counts from the end. @default 0 */
+  start: z.int().optional(),
+  /** One past the last byte; past the end means the end. @default the end */
+  end: offset.optional(),
+  /** Only this partition; `start` and `end` then count inside it. */
+  partition: count.optional(),
+  /** Refuse with NOT_FOUND unless the path still names this version (for reads that go on elsewhere). */
+  fileId: fileId.optional(),
+  consistency,
+})
+const getReply = z.object({
+  fileId,
+  /** Length of the body. */
+  bytes: count,
+  /** Where the body starts in the file or partition. */
+  start: offset,
+  /** Of the whole file. */
+  sizeBytes: count,
+  partitions: count,
+})
+/** Body of the reply: exactly `bytes` bytes, or an error. */
+export const fileGet = message({
+  name: 'dht.file.get',
+  from: 'everyone',
+  bodyClass: 'ingress',
+  request: getRequest,
+  reply: getReply,
+})
+export type GetReply = z.infer<typeof getReply>
+
+export const fileLocate = message({
+  name: 'dht.file.locate',
+  from: 'everyone',
+  request: z.object({
+    path,
+    startAt: count.optional(),
+    limit: z.int().min(1).max(PAGE_MAX).optional(),
+    consistency,
+  }),
+  reply: z.object({
+    fileId,
+    sizeBytes: count,
+    partitions: count,
+    places: z.array(partitionPlace),
+    /** True when there are partitions behind the last of `places`. */
+    more: z.boolean(),
+  }),
+})
+
+export const namespaceMkdir = message({
+  name: 'dht.namespace.mkdir',
+  from: 'everyone',
+  request: z.object({ path, parents: z.boolean().optional(), session }),
+  reply: z.object({ created: z.boolean(), index: count }),
+})
+
+export const namespaceLs = message({
+  name: 'dht.namespace.ls',
+  from: 'everyone',
+  request: z.object({
+    path,
+    /** A name; entries behind it. */
+    startAfter: z.string().max(PATH_BYTES_MAX).optional(),
+    limit: z.int().min(1).max(PAGE_MAX).optional(),
+    consistency,
+  }),
+  reply: z.object({ entries: z.array(fileStatus), more: z.boolean() }),
+})
+
+export const namespaceStat = message({
+  name: 'dht.namespace.stat',
+  from: 'everyone',
+  request: z.object({ path, consistency }),
+  reply: fileStatus,
+})
+
+export const namespaceMv = message({
+  name: 'dht.namespace.mv',
+  from: 'everyone',
+  request: z.object({ from: path, to: path, session }),
+  reply: z.object({ path: z.string(), index: count }),
+})
+
+export const namespaceRm = message({
+  name: 'dht.namespace.rm',
+  from: 'everyone',
+  request: z.object({ path, recursive: z.boolean().optional(), session }),
+  reply: z.object({ files: count, directories: count, sizeBytes: count, index: count }),
+})
+
+const blockUsage = z.object({
+  files: count,
+  directories: count,
+  blocks: count,
+  /** Each file once. */
+  sizeBytes: count,
+  /** With every copy. */
+  storedBytes: count,
+})
+export const namespaceUsage = message({
+  name: 'dht.namespace.usage',
+  from: 'everyone',
+  request: z.object({ path, consistency }),
+  reply: blockUsage,
+})
+
+const storedBlock = z.object({ blockId, bytes: count, sha256 })
+
+/**
+ * Body: one replica. The answer means durable: data, checksums and directory entry were synced.
+ * The fence is the file's lease: refused with LEASE_LOST when this peer has applied `leaseIndex` and knows no such lease.
+ */
+export const blockWrite = message({
+  name: 'dht.block.write',
+  from: 'peers',
+  bodyClass: 'replica',
+  request: z.object({ blockId, path, leaseIndex: count }),
+  reply: storedBlock.extend({ durable: z.literal(true) }),
+})
+
+/** Body of the reply: the bytes [start, end) of the block, each checked against its chunk's checksum by the holder. */
+export const blockRead = message({
+  name: 'dht.block.read',
+  from: 'peers',
+  bodyClass: 'fetch',
+  request: z.object({ blockId, start: offset.optional(), end: offset.optional() }),
+  reply: z.object({ bytes: count }),
+})
+
+/**
+ * "Have this block, verified": the receiver checks the copy it has, or pulls one from a holder, and answers only when
+ * it has it on disk with this length and hash.
+ */
+export const blockCopy = message({
+  name: 'dht.block.copy',
+  from: 'peers',
+  request: z.object({ blockId, bytes: count, sha256, from: z.array(peerId).max(SOURCES_MAX) }),
+  reply: storedBlock.extend({ copied: z.boolean() }),
+})
+
+export const blockInventory = message({
+  name: 'dht.block.inventory',
+  from: 'peers',
+  request: z.object({ startAfter: blockId.optional(), limit: z.int().min(1).max(PAGE_MAX).optional() }),
+  reply: z.object({ blocks: z.array(storedBlock), more: z.boolean() }),
+})
+
+/**
+ * Deletes a replica that nobody needs. The receiver decides from its own applied state: only when that has reached
+ * `appliedIndex`, and only a block that no file or lease needs, or of which it is neither holder nor owner.
+ */
+export const blockDelete = message({
+  name: 'dht.block.delete',
+  from: 'peers',
+  request: z.object({ blockId, appliedIndex: count }),
+  reply: z.object({ deleted: z.boolean() }),
+})

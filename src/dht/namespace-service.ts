@@ -1,0 +1,113 @@
+import type { Incoming, PeerId, Transport } from '../base/index.ts'
+import { accepted, replicaTargets, type FileServicePorts } from './file-ports.ts'
+import type { Consistency } from './file-reader.ts'
+import {
+  fileLocate,
+  namespaceLs,
+  namespaceMkdir,
+  namespaceMv,
+  namespaceRm,
+  namespaceStat,
+  namespaceUsage,
+  PAGE_MAX,
+  type PartitionPlace,
+} from './messages.ts'
+import type { BlockStatus, NamespaceView, SessionSeq } from './namespace-types.ts'
+
+/** Answers what clients ask about and do to directories and files, without touching their bytes. */
+export class NamespaceService {
+  readonly #ports: FileServicePorts
+
+  constructor(ports: FileServicePorts) {
+    this.#ports = ports
+  }
+
+  register(transport: Transport): void {
+    transport.handle(namespaceMkdir, async ({ head: { path, parents, session }, signal }) => {
+      const command = {
+        type: 'mkdir' as const,
+        path,
+        ...(parents === true && { parents }),
+        ...seqOf(session),
+      }
+      const { created } = accepted(await this.#ports.propose(command, { signal }))
+      return { created, index: this.#ports.appliedIndex() }
+    })
+    transport.handle(namespaceMv, async ({ head: { from, to, session }, signal }) => {
+      const { path } = accepted(
+        await this.#ports.propose({ type: 'mv', from, to, ...seqOf(session) }, { signal }),
+      )
+      return { path, index: this.#ports.appliedIndex() }
+    })
+    transport.handle(namespaceRm, async ({ head: { path, recursive, session }, signal }) => {
+      const command = {
+        type: 'rm' as const,
+        path,
+        ...(recursive === true && { recursive }),
+        ...seqOf(session),
+      }
+      const { files, directories, sizeBytes } = accepted(await this.#ports.propose(command, { signal }))
+      return { files, directories, sizeBytes, index: this.#ports.appliedIndex() }
+    })
+    transport.handle(namespaceLs, async incoming => {
+      const { path, startAfter, limit = PAGE_MAX } = incoming.head
+      const namespace = await this.#fresh(incoming)
+      const options = { limit: limit + 1, ...(startAfter !== undefined && { startAfter }) }
+      const entries = namespace.list(path, options)
+      return { entries: entries.slice(0, limit), more: entries.length > limit }
+    })
+    transport.handle(namespaceStat, async incoming => (await this.#fresh(incoming)).stat(incoming.head.path))
+    transport.handle(namespaceUsage, async incoming =>
+      (await this.#fresh(incoming)).usage(incoming.head.path),
+    )
+    transport.handle(fileLocate, async incoming => {
+      const { path, startAt = 0, limit = PAGE_MAX } = incoming.head
+      const namespace = await this.#fresh(incoming)
+      const { fileId, sizeBytes } = namespace.stat(path)
+      const blocks = namespace.blocksOf(path)
+      const page = blocks.slice(startAt, startAt + limit)
+      return {
+        // `blocksOf` refused what is no file.
+        fileId: fileId!,
+        sizeBytes,
+        partitions: blocks.length,
+        places: page.map(block => this.#place(block)),
+        more: startAt + page.length < blocks.length,
+      }
+    })
+  }
+
+  async #fresh({
+    head,
+    signal,
+  }: Incoming<{ consistency?: Consistency | undefined }>): Promise<NamespaceView> {
+    if (head.consistency !== 'stale') await this.#ports.readBarrier({ signal })
+    return this.#ports.namespace()
+  }
+
+  #place(block: BlockStatus): PartitionPlace {
+    const isAlive = (peer: PeerId): boolean => this.#ports.isAlive(peer)
+    const livePeers = this.#ports.peers().filter(peer => isAlive(peer.peerId)).length
+    const alive = block.holders.filter(isAlive)
+    const place: PartitionPlace = {
+      index: block.index,
+      blockId: block.blockId,
+      offset: block.offset,
+      bytes: block.sizeBytes,
+      sha256: block.sha256,
+      slot: block.slot,
+      owners: replicaTargets(this.#ports, block.slot, block.replication),
+      holders: [...alive, ...block.holders.filter(peer => !isAlive(peer))],
+      live: alive.length,
+      wanted: block.replication,
+      healthy: alive.length >= Math.min(block.replication, livePeers),
+    }
+    if (block.lines !== undefined) place.lines = block.lines
+    if (block.midLine === true) place.midLine = true
+    return place
+  }
+}
+
+function seqOf(session: SessionSeq | undefined): { session?: SessionSeq } {
+  return session === undefined ? {} : { session }
+}
