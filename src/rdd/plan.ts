@@ -17,16 +17,19 @@ export type FunctionRef =
   | { kind: 'closure'; id: number }
   | { kind: 'builtin'; name: string; fns?: readonly FunctionRef[]; args?: readonly unknown[] }
 
-/** One narrow operator; the engine fuses neighbouring ones into one loop. */
-export type Step =
-  | { op: 'map'; fn: FunctionRef }
-  | { op: 'filter'; fn: FunctionRef }
+/**
+ * One narrow operator; the engine fuses neighbouring ones into one loop. Like combiners and actions it is generic in
+ * how it names functions: in a lineage they are still the user's own function objects (see lineage.ts).
+ */
+export type Step<Fn = FunctionRef> =
+  | { op: 'map'; fn: Fn }
+  | { op: 'filter'; fn: Fn }
   /** `fn` returns any iterable; arrays take the fast way. */
-  | { op: 'flatMap'; fn: FunctionRef }
+  | { op: 'flatMap'; fn: Fn }
   /** `fn(iterator, partitionIndex)` returns any iterable. */
-  | { op: 'mapPartitions'; fn: FunctionRef }
+  | { op: 'mapPartitions'; fn: Fn }
   /** Sorts the whole partition, stably, by `by(element)` in the default order (see ordering.ts). */
-  | { op: 'sort'; by: FunctionRef; ascending: boolean }
+  | { op: 'sort'; by: Fn; ascending: boolean }
 
 /** How the pairs of a shuffle find their partition. Equality decides whether a shuffle can be skipped. */
 export type PartitionerSpec =
@@ -37,17 +40,17 @@ export type PartitionerSpec =
   | { kind: 'custom'; partitions: number; fn: FunctionRef }
 
 /** What happens to the values of one key on the way. */
-export type CombineSpec =
+export type CombineSpec<Fn = FunctionRef> =
   /** Pairs pass as they are, in map-partition order. */
   | { kind: 'none' }
   /** value × value → value, combined on the map side too. */
-  | { kind: 'reduce'; fn: FunctionRef }
+  | { kind: 'reduce'; fn: Fn }
   /** create(value) → C, mergeValue(C, value) → C, mergeCombiners(C, C) → C. */
   | {
       kind: 'aggregate'
-      create: FunctionRef
-      mergeValue: FunctionRef
-      mergeCombiners: FunctionRef
+      create: Fn
+      mergeValue: Fn
+      mergeCombiners: Fn
       mapSide: boolean
     }
   /** All values of a key in one array, in map-partition order; never combined on the map side. */
@@ -99,21 +102,21 @@ export type PlanNode = NodeBase &
   )
 
 /** What each partition of the last node is turned into; its rows travel to the requester in the row codec. */
-export type Action =
+export type Action<Fn = FunctionRef> =
   /** All rows. */
   | { kind: 'collect' }
   /** One row: the number of elements. */
   | { kind: 'count' }
   /** No row for an empty partition, else one. */
-  | { kind: 'reduce'; fn: FunctionRef }
+  | { kind: 'reduce'; fn: Fn }
   /** One row. `zero` is one encoded row (row codec), decoded afresh for each partition. */
-  | { kind: 'fold'; zero: Uint8Array; fn: FunctionRef }
+  | { kind: 'fold'; zero: Uint8Array; fn: Fn }
   /** The first n rows; the loop stops there. */
   | { kind: 'take'; count: number }
   /** No row. */
-  | { kind: 'forEach'; fn: FunctionRef }
+  | { kind: 'forEach'; fn: Fn }
   /** `fn(iterator, partitionIndex)` runs over the whole partition; its returned value is the one row. */
-  | { kind: 'partition'; fn: FunctionRef }
+  | { kind: 'partition'; fn: Fn }
   /** String(element) + '\n', UTF-8, written as part file of the mesh directory `path`; one row: {file, bytes}. */
   | { kind: 'saveText'; path: string }
 

@@ -1,11 +1,11 @@
 import { compileFunction } from 'node:vm'
 import { ShoalError } from '../../base/errors.ts'
 import type { FunctionRef } from '../plan.ts'
-import { type BuiltinMaker, PARTITION_BUILTINS } from './partition-builtins.ts'
+import { type BuiltinMaker, SHARED_BUILTINS } from './shared-builtins.ts'
 
 /**
- * The engine's own functions, by the name that plans call them. An operator that needs a new one adds its maker here
- * (one element in, one value out) or to partition-builtins.ts (a whole partition), and nothing else.
+ * The engine's own functions, by the name that plans call them. An operator that needs a new one adds its maker here,
+ * or to shared-builtins.ts when it takes a whole partition or needs the engine's order, equality or codec; nothing else.
  *
  * A maker gets the functions the builtin is built around, then its plain arguments, and returns the function to run.
  * Makers in this file name nothing but their parameters and standard globals: each is rebuilt from its own text for
@@ -73,8 +73,8 @@ export function resolveFunction(ref: FunctionRef, revive: (closure: number) => F
   const parts = [...(ref.fns ?? []).map(part => resolveFunction(part, revive, scope)), ...(ref.args ?? [])]
   const record = Object.hasOwn(RECORD_BUILTINS, ref.name) ? RECORD_BUILTINS[ref.name] : undefined
   if (record !== undefined) return call(rebuilt(record, `${scope}:${ref.name}`), parts)
-  const partition = Object.hasOwn(PARTITION_BUILTINS, ref.name) ? PARTITION_BUILTINS[ref.name] : undefined
-  if (partition !== undefined) return call(partition, parts)
+  const shared = Object.hasOwn(SHARED_BUILTINS, ref.name) ? SHARED_BUILTINS[ref.name] : undefined
+  if (shared !== undefined) return call(shared, parts)
   const reason = `the plan names the builtin function "${ref.name}", which this peer does not have`
   throw new ShoalError('PLAN_INVALID', { reason }, `${reason}: it was made by another version of Shoal`)
 }

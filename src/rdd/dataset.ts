@@ -1,0 +1,66 @@
+import { ShoalError } from '../base/errors.ts'
+import { callSite } from './call-site.ts'
+import { capture } from './closure/index.ts'
+import type { DatasetEnvironment } from './environment.ts'
+import { user, type Lineage, type LineageFn, type Partitioning, type UserFunction } from './lineage.ts'
+
+export type Pair<K, V> = readonly [K, V]
+
+/**
+ * Constraint of an operator's result type that keeps `[word, 1]` a pair: with a tuple in sight TypeScript infers
+ * `[string, number]` where it would infer `(string | number)[]`. Allows every type.
+ */
+export type Row = Pair<unknown, unknown> | {} | null | undefined
+
+/** What every RDD is: a lineage, and the environment that can run it. */
+export abstract class Dataset {
+  protected readonly environment: DatasetEnvironment
+  protected readonly lineage: Lineage
+
+  constructor(environment: DatasetEnvironment, lineage: Lineage) {
+    this.environment = environment
+    this.lineage = lineage
+  }
+
+  /**
+   * Takes a function of the user into the lineage. What it captures is read when an action runs; it is captured here
+   * too, and thrown away, only to refuse at the operator's call what can never travel (about 0.2 ms each).
+   * @throws CLOSURE_REFUSED naming variable, file and line.
+   */
+  protected fn(fn: UserFunction, operator: string): LineageFn {
+    if (typeof fn !== 'function') throw invalid(`${operator}() needs a function, not ${typeof fn}`)
+    const { warnings } = capture(fn, { ...this.environment.capture, operator })
+    for (const warning of warnings) this.environment.onWarning(`${operator}(): ${warning}`)
+    return user(fn)
+  }
+}
+
+/** The part of a lineage that says where it comes from. */
+export function origin(label: string): Pick<Lineage, 'label' | 'at' | 'marks'> {
+  const at = callSite()
+  return { label, ...(at !== undefined && { at }), marks: { cached: false, keptAs: new Set() } }
+}
+
+/** Partitioning by an operator's optional `numPartitions` and `partitionFunc`. */
+export function partitioning(
+  operator: string,
+  numPartitions: number | undefined,
+  partitionFunc: LineageFn | undefined,
+): Partitioning {
+  const partitions =
+    numPartitions === undefined ? {} : { partitions: partitionCount(operator, numPartitions) }
+  return partitionFunc === undefined
+    ? { kind: 'default', ...partitions }
+    : { kind: 'custom', fn: partitionFunc, ...partitions }
+}
+
+export function partitionCount(operator: string, count: number): number {
+  if (!Number.isSafeInteger(count) || count < 1) {
+    throw invalid(`${operator}(): the number of partitions must be a whole number from 1 on, not ${count}`)
+  }
+  return count
+}
+
+export function invalid(reason: string): ShoalError<'PLAN_INVALID'> {
+  return new ShoalError('PLAN_INVALID', { reason }, reason)
+}

@@ -1,0 +1,112 @@
+import { seededRandom } from '../../base/random.ts'
+import { decodeRows } from '../codec/index.ts'
+import { KeyedMap } from '../keyed-map.ts'
+import type { KeySample } from '../range-bounds.ts'
+import { StatCounter } from '../stat-counter.ts'
+import { keyEquals } from './key-equality.ts'
+import { compareValues } from './ordering.ts'
+
+/** Gets functions, then plain arguments; returns the function to run. */
+export type BuiltinMaker = (...parts: never[]) => (...values: never[]) => unknown
+
+type Elements = Iterable<unknown>
+type Pair = readonly [unknown, unknown]
+type Unary = (value: unknown) => unknown
+type Binary = (left: unknown, right: unknown) => unknown
+
+/**
+ * Builtins that take a whole partition, `fn(iterator, partitionIndex)`, or use other parts of the engine. Steps
+ * `mapPartitions` take the iterable they return as the new partition; action `partition` takes it as its one row.
+ */
+export const SHARED_BUILTINS: Record<string, BuiltinMaker> = {
+  glom: () => (elements: Elements) => [[...elements]],
+  /** mapPartitions: the user's function takes the iterator alone. */
+  elementsOnly: (fn: (elements: Elements) => unknown) => (elements: Elements) => fn(elements),
+  /** mapPartitionsWithIndex: the index comes first. */
+  indexFirst: (fn: (index: number, elements: Elements) => unknown) => (elements: Elements, index: number) =>
+    fn(index, elements),
+  /** forEachPartition: what the user's function returns is of no interest. */
+  forPartition: (fn: (elements: Elements) => unknown) => (elements: Elements) => {
+    fn(elements)
+    return null
+  },
+  /** repartition: pairs [target, element], dealt out in turn; each input starts elsewhere, so that small ones spread. */
+  dealOut: (partitions: number) =>
+    function* (elements: Elements, index: number) {
+      let target = index % partitions
+      for (const element of elements) {
+        yield [target, element]
+        target = (target + 1) % partitions
+      }
+    },
+
+  /** stats: what StatCounter merges. */
+  statSummary: () => (numbers: Iterable<number>) => {
+    const counter = new StatCounter()
+    for (const value of numbers) counter.add(value)
+    return counter.summary()
+  },
+  /** takeOrdered (sign 1) and top (sign −1): up to `count` pairs [key, element], best first, stable. */
+  best: (key: Unary, count: number, sign: 1 | -1) => (elements: Elements) => {
+    const order = (left: Pair, right: Pair): number => compareValues(left[0], right[0]) * sign
+    const full = Math.max(BEST_BUFFER_MIN, 2 * count)
+    let best: Pair[] = []
+    let sorted = 0
+    for (const element of elements) {
+      const candidate: Pair = [key(element), element]
+      // Once there are enough, only what beats the last of them can still matter.
+      if (sorted >= count && order(candidate, best[count - 1]!) >= 0) continue
+      best.push(candidate)
+      if (best.length < full) continue
+      best = best.sort(order).slice(0, count)
+      sorted = best.length
+    }
+    return best.sort(order).slice(0, count)
+  },
+  countValues: () => (elements: Elements) => occurrences(elements),
+  countKeys: () => (pairs: Iterable<Pair>) => occurrences(keysOf(pairs)),
+  /** Sampling for sorts: Algorithm R, seeded by the partition, so that the same data gives the same sample. */
+  sampleKeys:
+    (size: number) =>
+    (pairs: Iterable<Pair>, index: number): KeySample => {
+      const random = seededRandom(index)
+      const keys: unknown[] = []
+      let count = 0
+      for (const [key] of pairs) {
+        count++
+        if (keys.length < size) keys.push(key)
+        else {
+          const place = Math.floor(random.next() * count)
+          if (place < size) keys[place] = key
+        }
+      }
+      return { count, keys }
+    },
+
+  /** max (sign 1) and min (sign −1): the left one where they tie. */
+  extreme: (key: Unary, sign: 1 | -1) => (left: unknown, right: unknown) =>
+    compareValues(key(right), key(left)) * sign > 0 ? right : left,
+  pairKeyEquals: (encoded: Uint8Array) => {
+    const key = decodeRows(encoded)[0]
+    return (pair: Pair) => keyEquals(pair[0], key)
+  },
+  /** aggregateByKey, foldByKey: folds a key's first value into its own copy of the zero. */
+  fromZero: (fold: Binary, encoded: Uint8Array) => {
+    const zero = decodeRows(encoded)[0]
+    if (typeof zero !== 'object' || zero === null) return (value: unknown) => fold(zero, value)
+    return (value: unknown) => fold(decodeRows(encoded)[0], value)
+  },
+}
+
+/** `best` sorts and cuts when it holds so many, or twice what is asked for. */
+const BEST_BUFFER_MIN = 1024
+
+function occurrences(elements: Elements): Pair[] {
+  const counts = new KeyedMap<unknown, number>()
+  for (const element of elements) counts.set(element, (counts.get(element) ?? 0) + 1)
+  return counts.entries() as Pair[]
+}
+
+function* keysOf(pairs: Iterable<Pair>): Generator<unknown, void, undefined> {
+  for (const pair of pairs) yield pair[0]
+}

@@ -1,0 +1,14 @@
+import type { CaptureOptions } from './closure/index.ts'
+import type { FileResolver, JobRunner } from './job-runner.ts'
+
+/** What every RDD of one context shares. */
+export interface DatasetEnvironment {
+  runner: JobRunner
+  files: FileResolver
+  /** Partitions of parallelize, range and (at least) textFile where the call names none. */
+  defaultPartitions: number
+  /** Limits of closures, and the global object of a REPL. */
+  capture: Omit<CaptureOptions, 'operator'>
+  /** Told once for each warning about a captured function, as ready text. */
+  onWarning: (text: string) => void
+}

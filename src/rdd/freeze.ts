@@ -1,0 +1,314 @@
+import { createHash } from 'node:crypto'
+import type { AbortOptions } from '../base/deadline.ts'
+import { pack } from '../base/wire.ts'
+import { capture, encodeClosure } from './closure/index.ts'
+import type { DatasetEnvironment } from './environment.ts'
+import {
+  ancestry,
+  type Lineage,
+  type LineageAction,
+  type LineageCombine,
+  type LineageFn,
+  type LineageStep,
+  type Partitioning,
+  type UserFunction,
+} from './lineage.ts'
+import { reusablePartitioner, samePartitioner, wantedPartitions } from './partitioner.ts'
+import type {
+  Action,
+  CombineSpec,
+  FunctionRef,
+  NodeId,
+  PartitionerSpec,
+  Plan,
+  PlanNode,
+  Step,
+} from './plan.ts'
+import { reachable } from './plan-graph.ts'
+import { sampleBounds } from './range-bounds.ts'
+
+export interface FreezeOptions extends AbortOptions {
+  /** Run the sampling jobs that sorts need; false leaves their bounds empty, good enough to explain. @default true */
+  sample?: boolean
+}
+
+/**
+ * Freezes a lineage and an action into a plan: files resolved, sorts sampled, shuffles that an equal partitioner makes
+ * needless left out, each function captured once, equal parts merged into one node.
+ * @throws what resolving files, capturing closures (CLOSURE_REFUSED) and running sampling jobs throws.
+ */
+export async function freeze(
+  target: Lineage,
+  action: LineageAction,
+  environment: DatasetEnvironment,
+  options: FreezeOptions = {},
+): Promise<Plan> {
+  const freezer = new Freezer(environment, options)
+  for (const lineage of ancestry(target)) await freezer.add(lineage)
+  return freezer.plan(target, action)
+}
+
+/** A node before it has its identity. */
+type Draft = DraftOf<PlanNode>
+type DraftOf<Node> = Node extends PlanNode ? Omit<Node, 'fingerprint' | 'cached' | 'label'> : never
+
+class Freezer {
+  readonly #environment: DatasetEnvironment
+  readonly #options: FreezeOptions
+  readonly #nodes: PlanNode[] = []
+  readonly #ids = new Map<Lineage, NodeId>()
+  readonly #byFingerprint = new Map<string, NodeId>()
+  readonly #closures: Uint8Array[] = []
+  /** SHA-256 of each closure, by its index. */
+  readonly #hashes: string[] = []
+  readonly #captured = new Map<UserFunction, number>()
+
+  constructor(environment: DatasetEnvironment, options: FreezeOptions) {
+    this.#environment = environment
+    this.#options = options
+  }
+
+  /** Parents first. */
+  async add(lineage: Lineage): Promise<void> {
+    this.#options.signal?.throwIfAborted()
+    const id = await this.#freeze(lineage)
+    this.#ids.set(lineage, id)
+    const node = this.#nodes[id]!
+    if (lineage.marks.name !== undefined) node.name ??= lineage.marks.name
+    if (!lineage.marks.cached) return
+    node.cached = true
+    lineage.marks.keptAs.add(node.fingerprint)
+  }
+
+  plan(target: Lineage, action: LineageAction): Plan {
+    const frozen = this.#action(action, target.label)
+    return this.#sealed(this.#ids.get(target)!, frozen)
+  }
+
+  #sealed(root: NodeId, action: Action): Plan {
+    return reachable({ version: 1, nodes: this.#nodes, closures: this.#closures, action }, root)
+  }
+
+  async #freeze(lineage: Lineage): Promise<NodeId> {
+    switch (lineage.op) {
+      case 'parallelize':
+        return this.#node(
+          { op: 'parallelize', slices: lineage.slices, partitions: lineage.slices.length },
+          lineage,
+        )
+      case 'range': {
+        const { start, step, count, partitions } = lineage
+        return this.#node({ op: 'range', start, step, count, partitions }, lineage)
+      }
+      case 'textFile': {
+        const { paths, minPartitions, marks } = lineage
+        marks.splits ??= await this.#environment.files.resolveText(paths, minPartitions, this.#options)
+        const splits = marks.splits
+        return this.#node(
+          { op: 'textFile', path: paths.join(','), splits, partitions: splits.length },
+          lineage,
+        )
+      }
+      case 'steps': {
+        const steps = lineage.steps.map(step => this.#step(step, lineage.label))
+        return this.#steps(this.#ids.get(lineage.parent)!, steps, lineage.keepsPartitioner, lineage)
+      }
+      case 'union': {
+        const parents = lineage.parents.map(parent => this.#ids.get(parent)!)
+        const partitions = parents.reduce((sum, parent) => sum + this.#nodes[parent]!.partitions, 0)
+        return this.#node({ op: 'union', parents, partitions }, lineage)
+      }
+      case 'combine':
+        return this.#combine(lineage)
+      case 'cogroup': {
+        const parents = lineage.parents.map(parent => this.#ids.get(parent)!)
+        const by = await this.#partitioner(lineage.by, parents, lineage)
+        return this.#cogroup(parents, by, lineage)
+      }
+    }
+  }
+
+  async #combine(lineage: Lineage & { op: 'combine' }): Promise<NodeId> {
+    const parent = this.#ids.get(lineage.parent)!
+    const combine = this.#combineSpec(lineage.combine, lineage.label)
+    const by = await this.#partitioner(lineage.by, [parent], lineage)
+    if (!samePartitioner(this.#nodes[parent]!.partitioner, by))
+      return this.#shuffle(parent, by, combine, lineage)
+    if (combine.kind === 'none') return this.#steps(parent, [], true, lineage)
+    const grouped = this.#cogroup([parent], by, lineage)
+    return this.#steps(grouped, [{ op: 'map', fn: onGroupedValues(combine) }], true, lineage)
+  }
+
+  #cogroup(parents: readonly NodeId[], by: PartitionerSpec, lineage: Lineage): NodeId {
+    const together = parents.map(parent =>
+      samePartitioner(this.#nodes[parent]!.partitioner, by)
+        ? parent
+        : this.#shuffle(parent, by, { kind: 'none' }, lineage),
+    )
+    return this.#node(
+      { op: 'cogroup', parents: together, partitions: by.partitions, partitioner: by },
+      lineage,
+    )
+  }
+
+  #shuffle(parent: NodeId, by: PartitionerSpec, combine: CombineSpec, lineage: Lineage): NodeId {
+    return this.#node(
+      { op: 'shuffle', parent, by, combine, partitions: by.partitions, partitioner: by },
+      lineage,
+    )
+  }
+
+  #steps(parent: NodeId, steps: Step[], keepsPartitioner: boolean, lineage: Lineage): NodeId {
+    const { partitions, partitioner } = this.#nodes[parent]!
+    const kept = keepsPartitioner && partitioner !== undefined ? { partitioner } : {}
+    return this.#node({ op: 'steps', parent, steps, partitions, ...kept }, lineage)
+  }
+
+  async #partitioner(
+    wanted: Partitioning,
+    parents: readonly NodeId[],
+    lineage: Lineage,
+  ): Promise<PartitionerSpec> {
+    const nodes = parents.map(parent => this.#nodes[parent]!)
+    const partitions = wantedPartitions(wanted, nodes)
+    switch (wanted.kind) {
+      case 'default': {
+        const reusable = wanted.partitions === undefined ? reusablePartitioner(nodes) : undefined
+        return reusable ?? { kind: 'hash', partitions }
+      }
+      case 'custom':
+        return { kind: 'custom', partitions, fn: this.#function(wanted.fn, lineage.label) }
+      case 'range': {
+        const bounds = await this.#bounds(parents[0]!, partitions, lineage)
+        return { kind: 'range', partitions, bounds, ascending: wanted.ascending }
+      }
+    }
+  }
+
+  async #bounds(parent: NodeId, partitions: number, lineage: Lineage): Promise<Uint8Array> {
+    if (lineage.marks.bounds !== undefined) return lineage.marks.bounds
+    if (this.#options.sample === false) return new Uint8Array()
+    const bounds = await sampleBounds(
+      action => this.#sealed(parent, action),
+      { partitions, inputs: this.#nodes[parent]!.partitions },
+      this.#environment.runner,
+      { name: `${lineage.label}: sampling`, signal: this.#options.signal },
+    )
+    lineage.marks.bounds = bounds
+    return bounds
+  }
+
+  /** Its id, or that of an equal node: the same fingerprint is the same data, and one shuffle serves both. */
+  #node(draft: Draft, lineage: Lineage): NodeId {
+    const fingerprint = this.#fingerprint(draft)
+    const known = this.#byFingerprint.get(fingerprint)
+    if (known !== undefined) return known
+    const id = this.#nodes.length
+    const at = lineage.at === undefined ? {} : { at: lineage.at }
+    this.#nodes.push({ ...draft, fingerprint, cached: false, label: lineage.label, ...at })
+    this.#byFingerprint.set(fingerprint, id)
+    return id
+  }
+
+  /** Over everything that decides the data; ids of nodes and closures stand for their hashes. */
+  #fingerprint(draft: Draft): string {
+    const content: Record<string, unknown> = { ...draft }
+    switch (draft.op) {
+      case 'parallelize':
+        content['slices'] = draft.slices.map(slice => sha256(slice))
+        break
+      case 'range':
+      case 'textFile':
+        break
+      case 'steps':
+        content['parent'] = this.#nodes[draft.parent]!.fingerprint
+        break
+      case 'shuffle':
+        content['parent'] = this.#nodes[draft.parent]!.fingerprint
+        break
+      case 'union':
+      case 'cogroup':
+        content['parents'] = draft.parents.map(parent => this.#nodes[parent]!.fingerprint)
+        break
+    }
+    return sha256(pack(this.#hashed(content))).slice(0, FINGERPRINT_DIGITS)
+  }
+
+  /** A copy with closures named by their hashes. */
+  #hashed(value: unknown): unknown {
+    if (Array.isArray(value)) return value.map(item => this.#hashed(item))
+    if (typeof value !== 'object' || value === null || value instanceof Uint8Array) return value
+    if ('kind' in value && value.kind === 'closure' && 'id' in value) return this.#hashes[value.id as number]
+    return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, this.#hashed(item)]))
+  }
+
+  #step(step: LineageStep, operator: string): Step {
+    if (step.op === 'sort') return { ...step, by: this.#function(step.by, operator) }
+    return { ...step, fn: this.#function(step.fn, operator) }
+  }
+
+  #combineSpec(combine: LineageCombine, operator: string): CombineSpec {
+    switch (combine.kind) {
+      case 'none':
+      case 'group':
+        return combine
+      case 'reduce':
+        return { kind: 'reduce', fn: this.#function(combine.fn, operator) }
+      case 'aggregate':
+        return {
+          ...combine,
+          create: this.#function(combine.create, operator),
+          mergeValue: this.#function(combine.mergeValue, operator),
+          mergeCombiners: this.#function(combine.mergeCombiners, operator),
+        }
+    }
+  }
+
+  #action(action: LineageAction, operator: string): Action {
+    return 'fn' in action ? { ...action, fn: this.#function(action.fn, operator) } : action
+  }
+
+  #function(fn: LineageFn, operator: string): FunctionRef {
+    if (fn.kind === 'user') return { kind: 'closure', id: this.#closure(fn.fn, operator) }
+    const { kind, name, fns, args } = fn
+    return {
+      kind,
+      name,
+      ...(fns !== undefined && { fns: fns.map(part => this.#function(part, operator)) }),
+      ...(args !== undefined && { args }),
+    }
+  }
+
+  #closure(fn: UserFunction, operator: string): number {
+    const known = this.#captured.get(fn)
+    if (known !== undefined) return known
+    const bytes = encodeClosure(capture(fn, { ...this.#environment.capture, operator }))
+    const hash = sha256(bytes)
+    let id = this.#hashes.indexOf(hash)
+    if (id < 0) {
+      id = this.#closures.push(bytes) - 1
+      this.#hashes.push(hash)
+    }
+    this.#captured.set(fn, id)
+    return id
+  }
+}
+
+/** Enough of a SHA-256 that no two lineages collide. */
+const FINGERPRINT_DIGITS = 32
+
+function sha256(bytes: Uint8Array): string {
+  return createHash('sha256').update(bytes).digest('hex')
+}
+
+/** [key, [values]] → [key, combined]: what the reduce side of a shuffle would have done. */
+function onGroupedValues(combine: Exclude<CombineSpec, { kind: 'none' }>): FunctionRef {
+  switch (combine.kind) {
+    case 'group':
+      return { kind: 'builtin', name: 'groupedValues' }
+    case 'reduce':
+      return { kind: 'builtin', name: 'reduceGrouped', fns: [combine.fn] }
+    case 'aggregate':
+      return { kind: 'builtin', name: 'aggregateGrouped', fns: [combine.create, combine.mergeValue] }
+  }
+}

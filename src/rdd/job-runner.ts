@@ -1,0 +1,42 @@
+import type { AbortOptions } from '../base/deadline.ts'
+import type { Plan, TextSplit } from './plan.ts'
+
+/** What datasets need of the mesh around them, as ports: `src/node` plugs in the mesh, tests and createLocal memory. */
+
+export interface RunOptions extends AbortOptions {
+  /** For job lists and progress. */
+  name?: string
+  /** Hand over partitions in ascending order; else as they come. */
+  ordered: boolean
+}
+
+/** One partition's partial result: row-codec bytes, complete and verified. */
+export interface PartialResult {
+  partition: number
+  bytes: Uint8Array
+}
+
+export interface JobRunner {
+  /**
+   * Runs the plan and hands over each partition's partial result exactly once. Holds back while the consumer is busy;
+   * ending the iteration early cancels what still runs. Rejects with the job's error, or with the signal's reason.
+   */
+  run(plan: Plan, options: RunOptions): AsyncIterable<PartialResult>
+  /** Forgets cached partitions with these fingerprints, wherever they are; best effort, does not wait. */
+  forget(fingerprints: readonly string[]): void
+}
+
+/** One part file of a saved dataset, as its task reported it. */
+export interface OutputPart {
+  file: string
+  bytes: number
+}
+
+export interface FileResolver {
+  /** Splits of all files, in the order of the paths, at least `minPartitions` of them where the bytes allow. Throws NOT_FOUND. */
+  resolveText(paths: readonly string[], minPartitions: number, options?: AbortOptions): Promise<TextSplit[]>
+  /** Throws ALREADY_EXISTS, so that a job fails before it runs and not after. */
+  checkOutput(path: string, options?: AbortOptions): Promise<void>
+  /** Makes the saved parts visible, whole and at once, in partition order. */
+  commitOutput(path: string, parts: readonly OutputPart[], options?: AbortOptions): Promise<void>
+}

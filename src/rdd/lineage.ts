@@ -1,0 +1,105 @@
+import type { Action, CombineSpec, Step, TextSplit } from './plan.ts'
+
+/**
+ * The lineage: how an RDD is computed from its parents, as a graph of plain objects that operators build and actions
+ * freeze into a plan. It still holds the user's function objects: what they capture is read when an action runs.
+ */
+
+export type UserFunction = (...values: never[]) => unknown
+
+/** A function of the user, or one of the engine (builtins.ts) around others. */
+export type LineageFn =
+  | { kind: 'user'; fn: UserFunction }
+  | { kind: 'builtin'; name: string; fns?: readonly LineageFn[]; args?: readonly unknown[] }
+
+export type LineageStep = Step<LineageFn>
+export type LineageCombine = CombineSpec<LineageFn>
+export type LineageAction = Action<LineageFn>
+
+/**
+ * How an operator wants its pairs partitioned. Without `partitions`: as many as the largest parent has, and where the
+ * user asked for nothing at all, a parent's own partitioner if it has that many, which saves its shuffle.
+ */
+export type Partitioning =
+  | { kind: 'default'; partitions?: number }
+  | { kind: 'range'; partitions?: number; ascending: boolean }
+  | { kind: 'custom'; partitions?: number; fn: LineageFn }
+
+interface LineageBase {
+  /** Operator as the user knows it: "reduceByKey". */
+  label: string
+  /** Where the user called it: "job.ts:12". */
+  at?: string
+  marks: Marks
+}
+
+/** What may still change on an RDD: how it is kept and called, and what has been found out; never its data. */
+export interface Marks {
+  name?: string
+  cached: boolean
+  /** Fingerprints under which peers may keep it, for unpersist. */
+  keptAs: Set<string>
+  /** Splits of a text file, once resolved: an RDD reads the version of the file that its first action saw. */
+  splits?: TextSplit[]
+  /** Bounds of a range partitioning, once sampled (encoded rows). */
+  bounds?: Uint8Array
+}
+
+export type Lineage = LineageBase &
+  (
+    | { op: 'parallelize'; slices: Uint8Array[] }
+    | { op: 'range'; start: number; step: number; count: number; partitions: number }
+    | { op: 'textFile'; paths: readonly string[]; minPartitions: number }
+    | { op: 'steps'; parent: Lineage; steps: readonly LineageStep[]; keepsPartitioner: boolean }
+    | { op: 'union'; parents: readonly Lineage[] }
+    /** Pairs brought together by key; narrow when the parent is already partitioned so. */
+    | { op: 'combine'; parent: Lineage; by: Partitioning; combine: LineageCombine }
+    /** Rows [key, [values of parent 0, values of parent 1, …]]. */
+    | { op: 'cogroup'; parents: readonly Lineage[]; by: Partitioning }
+  )
+
+export function parentsOf(lineage: Lineage): readonly Lineage[] {
+  switch (lineage.op) {
+    case 'parallelize':
+    case 'range':
+    case 'textFile':
+      return []
+    case 'steps':
+    case 'combine':
+      return [lineage.parent]
+    case 'union':
+    case 'cogroup':
+      return lineage.parents
+  }
+}
+
+/** Every lineage that `target` is computed from, each once, parents first, `target` last. Not recursive: loops make chains of thousands. */
+export function ancestry(target: Lineage): Lineage[] {
+  const order: Lineage[] = []
+  const seen = new Set<Lineage>()
+  const stack: { lineage: Lineage; parentsDone: boolean }[] = [{ lineage: target, parentsDone: false }]
+  for (let top = stack.pop(); top !== undefined; top = stack.pop()) {
+    if (top.parentsDone) {
+      order.push(top.lineage)
+      continue
+    }
+    if (seen.has(top.lineage)) continue
+    seen.add(top.lineage)
+    stack.push({ lineage: top.lineage, parentsDone: true })
+    const parents = parentsOf(top.lineage)
+    for (let i = parents.length - 1; i >= 0; i--) stack.push({ lineage: parents[i]!, parentsDone: false })
+  }
+  return order
+}
+
+export function user(fn: UserFunction): LineageFn {
+  return { kind: 'user', fn }
+}
+
+export function builtin(
+  name: string,
+  fns: readonly LineageFn[] = [],
+  args: readonly unknown[] = [],
+): LineageFn {
+  return { kind: 'builtin', name, ...(fns.length > 0 && { fns }), ...(args.length > 0 && { args }) }
+}

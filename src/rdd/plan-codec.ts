@@ -1,0 +1,205 @@
+import { createHash } from 'node:crypto'
+import { z } from 'zod'
+import { ShoalError } from '../base/errors.ts'
+import { pack, unpack } from '../base/wire.ts'
+import type {
+  Action,
+  CombineSpec,
+  FunctionRef,
+  PartitionerSpec,
+  Plan,
+  PlanNode,
+  Step,
+  TextSplit,
+} from './plan.ts'
+import { parentIds } from './plan-graph.ts'
+
+/** Plans as bytes: how they travel, how they are stored, and what their hash is taken over. */
+
+const count = z.number().int().nonnegative()
+const integer = z.number().int()
+const bytes = z.instanceof(Uint8Array)
+const text = z.string()
+
+/** Builtins around functions around …: ours nest two deep. */
+const FUNCTION_DEPTH_MAX = 8
+
+const functionRef = nestedFunctionRef(FUNCTION_DEPTH_MAX)
+
+function nestedFunctionRef(depth: number): z.ZodType<FunctionRef> {
+  const inner = depth === 0 ? z.never() : nestedFunctionRef(depth - 1)
+  return z.discriminatedUnion('kind', [
+    z.object({ kind: z.literal('closure'), id: count }),
+    z.object({
+      kind: z.literal('builtin'),
+      name: text,
+      fns: z.array(inner).exactOptional(),
+      args: z.array(z.unknown()).exactOptional(),
+    }),
+  ])
+}
+
+const step: z.ZodType<Step> = z.discriminatedUnion('op', [
+  z.object({ op: z.enum(['map', 'filter', 'flatMap', 'mapPartitions']), fn: functionRef }),
+  z.object({ op: z.literal('sort'), by: functionRef, ascending: z.boolean() }),
+])
+
+const partitioner: z.ZodType<PartitionerSpec> = z.discriminatedUnion('kind', [
+  z.object({ kind: z.literal('hash'), partitions: count }),
+  z.object({ kind: z.literal('range'), partitions: count, bounds: bytes, ascending: z.boolean() }),
+  z.object({ kind: z.literal('custom'), partitions: count, fn: functionRef }),
+])
+
+const combine: z.ZodType<CombineSpec> = z.discriminatedUnion('kind', [
+  z.object({ kind: z.literal('none') }),
+  z.object({ kind: z.literal('reduce'), fn: functionRef }),
+  z.object({
+    kind: z.literal('aggregate'),
+    create: functionRef,
+    mergeValue: functionRef,
+    mergeCombiners: functionRef,
+    mapSide: z.boolean(),
+  }),
+  z.object({ kind: z.literal('group') }),
+])
+
+const split: z.ZodType<TextSplit> = z.object({
+  fileId: text,
+  block: count,
+  blockId: text,
+  start: count,
+  end: count,
+  blockBytes: count,
+})
+
+const base = {
+  partitions: count,
+  fingerprint: text,
+  partitioner: partitioner.exactOptional(),
+  cached: z.boolean(),
+  label: text,
+  at: text.exactOptional(),
+  name: text.exactOptional(),
+}
+
+const node: z.ZodType<PlanNode> = z.discriminatedUnion('op', [
+  z.object({ ...base, op: z.literal('parallelize'), slices: z.array(bytes) }),
+  z.object({ ...base, op: z.literal('range'), start: integer, step: integer, count }),
+  z.object({ ...base, op: z.literal('textFile'), path: text, splits: z.array(split) }),
+  z.object({ ...base, op: z.literal('steps'), parent: count, steps: z.array(step) }),
+  z.object({ ...base, op: z.literal('union'), parents: z.array(count) }),
+  z.object({ ...base, op: z.literal('shuffle'), parent: count, by: partitioner, combine }),
+  z.object({ ...base, op: z.literal('cogroup'), parents: z.array(count).min(1) }),
+])
+
+const action: z.ZodType<Action> = z.discriminatedUnion('kind', [
+  z.object({ kind: z.literal('collect') }),
+  z.object({ kind: z.literal('count') }),
+  z.object({ kind: z.literal('reduce'), fn: functionRef }),
+  z.object({ kind: z.literal('fold'), zero: bytes, fn: functionRef }),
+  z.object({ kind: z.literal('take'), count }),
+  z.object({ kind: z.literal('forEach'), fn: functionRef }),
+  z.object({ kind: z.literal('partition'), fn: functionRef }),
+  z.object({ kind: z.literal('saveText'), path: text }),
+])
+
+const plan: z.ZodType<Plan> = z.object({
+  version: z.literal(1),
+  nodes: z.array(node).min(1),
+  closures: z.array(bytes),
+  action,
+  only: z.array(count).exactOptional(),
+})
+
+export function encodePlan(plan: Plan): Uint8Array {
+  return pack(plan)
+}
+
+/**
+ * Bytes of any origin to a plan that is safe to schedule: of the right form, its nodes in topological order, its
+ * partition counts what they follow from, its references in range. Slices and closures are views of the input.
+ * @throws BAD_MESSAGE for anything else.
+ */
+export function decodePlan(encoded: Uint8Array): Plan {
+  let value: unknown
+  try {
+    value = unpack(encoded)
+  } catch (error) {
+    throw refused('no whole msgpack value', error)
+  }
+  const parsed = plan.safeParse(value)
+  if (!parsed.success) throw refused(z.prettifyError(parsed.error))
+  const contradiction = contradictionIn(parsed.data)
+  if (contradiction !== undefined) throw refused(contradiction)
+  return parsed.data
+}
+
+/** SHA-256 of the encoded plan, 32 hexadecimal digits: its name among the peers that hold it. */
+export function planHash(encoded: Uint8Array): string {
+  return createHash('sha256').update(encoded).digest('hex').slice(0, HASH_DIGITS)
+}
+
+const HASH_DIGITS = 32
+
+function contradictionIn(plan: Plan): string | undefined {
+  for (const [id, node] of plan.nodes.entries()) {
+    if (parentIds(node).some(parent => parent >= id)) return `node ${id} stands before its parent`
+    if (node.partitions !== derivedPartitions(plan, node))
+      return `node ${id} cannot have ${node.partitions} partitions`
+    const { partitioner } = node
+    if (partitioner !== undefined && partitioner.partitions !== node.partitions) {
+      return `node ${id} has another number of partitions than its partitioner`
+    }
+    if (
+      node.op === 'cogroup' &&
+      node.parents.some(parent => plan.nodes[parent]!.partitions !== node.partitions)
+    ) {
+      return `node ${id} brings together parents that are partitioned differently`
+    }
+  }
+  const missing = closureIds([plan.nodes, plan.action]).find(id => id >= plan.closures.length)
+  if (missing !== undefined) return `closure ${missing} is missing`
+  const partitions = plan.nodes.at(-1)!.partitions
+  const isAscending = plan.only?.every((partition, i, only) => i === 0 || partition > only[i - 1]!) ?? true
+  if (!isAscending || (plan.only?.at(-1) ?? -1) >= partitions)
+    return 'the wanted partitions are not ascending and in range'
+  return undefined
+}
+
+/** What the number of partitions of a node follows from; where nothing forces it, what it says. */
+function derivedPartitions(plan: Plan, node: PlanNode): number {
+  switch (node.op) {
+    case 'parallelize':
+      return node.slices.length
+    case 'range':
+      return node.partitions
+    case 'textFile':
+      return node.splits.length
+    case 'steps':
+      return plan.nodes[node.parent]!.partitions
+    case 'union':
+      return node.parents.reduce((sum, parent) => sum + plan.nodes[parent]!.partitions, 0)
+    case 'shuffle':
+      return node.by.partitions
+    case 'cogroup':
+      return node.partitions
+  }
+}
+
+/** Ids of all closures referred to anywhere in plain data. */
+function closureIds(value: unknown): number[] {
+  if (Array.isArray(value)) return value.flatMap(closureIds)
+  if (typeof value !== 'object' || value === null || value instanceof Uint8Array) return []
+  if ('kind' in value && value.kind === 'closure' && 'id' in value) return [value.id as number]
+  return Object.values(value).flatMap(closureIds)
+}
+
+function refused(reason: string, cause?: unknown): ShoalError<'BAD_MESSAGE'> {
+  const options = cause === undefined ? undefined : { cause }
+  return new ShoalError(
+    'BAD_MESSAGE',
+    { type: 'plan', reason },
+    `not a plan of this version: ${reason}`,
+    options,
+  )
+}

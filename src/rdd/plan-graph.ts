@@ -1,0 +1,72 @@
+import type { FunctionRef, NodeId, Plan, PlanNode } from './plan.ts'
+
+export function parentIds(node: PlanNode): readonly NodeId[] {
+  switch (node.op) {
+    case 'parallelize':
+    case 'range':
+    case 'textFile':
+      return []
+    case 'steps':
+    case 'shuffle':
+      return [node.parent]
+    case 'union':
+    case 'cogroup':
+      return node.parents
+  }
+}
+
+/** The plan that ends in `root`: only what `root` is computed from, numbered afresh. Fingerprints stay. */
+export function reachable(plan: Plan, root: NodeId): Plan {
+  const wanted = new Set<NodeId>([root])
+  for (let id = root; id >= 0; id--) {
+    if (wanted.has(id)) for (const parent of parentIds(plan.nodes[id]!)) wanted.add(parent)
+  }
+  const renumber = new Renumbering(plan)
+  const nodes: PlanNode[] = []
+  for (const id of [...wanted].sort((a, b) => a - b)) nodes.push(renumber.node(id))
+  const action = 'fn' in plan.action ? { ...plan.action, fn: renumber.fn(plan.action.fn) } : plan.action
+  return { ...plan, nodes, action, closures: renumber.closures }
+}
+
+class Renumbering {
+  readonly closures: Uint8Array[] = []
+  readonly #plan: Plan
+  readonly #nodeIds = new Map<NodeId, NodeId>()
+  readonly #closureIds = new Map<number, number>()
+
+  constructor(plan: Plan) {
+    this.#plan = plan
+  }
+
+  /** Parents first. */
+  node(id: NodeId): PlanNode {
+    this.#nodeIds.set(id, this.#nodeIds.size)
+    const node = this.#within(this.#plan.nodes[id]!)
+    if ('parent' in node) return { ...node, parent: this.#nodeIds.get(node.parent)! }
+    if ('parents' in node) return { ...node, parents: node.parents.map(parent => this.#nodeIds.get(parent)!) }
+    return node
+  }
+
+  fn(ref: FunctionRef): FunctionRef {
+    return this.#within(ref)
+  }
+
+  /** The same value with every closure in it renumbered. */
+  #within<T>(value: T): T {
+    if (Array.isArray(value)) return value.map((item: unknown) => this.#within(item)) as T
+    if (typeof value !== 'object' || value === null || value instanceof Uint8Array) return value
+    if ('kind' in value && value.kind === 'closure' && 'id' in value) {
+      return { ...value, id: this.#closure(value.id as number) }
+    }
+    return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, this.#within(item)])) as T
+  }
+
+  #closure(old: number): number {
+    let id = this.#closureIds.get(old)
+    if (id === undefined) {
+      id = this.closures.push(this.#plan.closures[old]!) - 1
+      this.#closureIds.set(old, id)
+    }
+    return id
+  }
+}

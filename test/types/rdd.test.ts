@@ -1,0 +1,127 @@
+import { describe, expectTypeOf, test } from 'vitest'
+import type { DatasetContext } from '../../src/rdd/context.ts'
+import type { Pair } from '../../src/rdd/dataset.ts'
+import type { RDD } from '../../src/rdd/rdd.ts'
+
+/** Nothing here runs a job: the compiler checks the claims, the tests only hold them. */
+declare const mesh: DatasetContext
+
+function claim(name: string, _types: () => void): void {
+  test(name, () => {})
+}
+
+describe('types of RDDs', () => {
+  claim('a chain infers its element type without annotations', () => {
+    const words = mesh.textFile('/a').flatMap(line => line.split(' '))
+    expectTypeOf(words).toEqualTypeOf<RDD<string>>()
+    expectTypeOf(words.map(word => word.length)).toEqualTypeOf<RDD<number>>()
+    expectTypeOf(words.collect()).resolves.toEqualTypeOf<string[]>()
+    expectTypeOf(words.glom()).toEqualTypeOf<RDD<string[]>>()
+    expectTypeOf(words.mapPartitions(all => [[...all].length])).toEqualTypeOf<RDD<number>>()
+  })
+
+  claim('an array of two in a map is a pair, with and without "as const"', () => {
+    const words = mesh.parallelize(['a', 'b'])
+    const pairs = words.map(word => [word, 1])
+    expectTypeOf(pairs).toEqualTypeOf<RDD<[string, number]>>()
+    expectTypeOf(pairs.reduceByKey((a, b) => a + b)).toEqualTypeOf<RDD<Pair<string, number>>>()
+    const constant = words.map(word => [word, 1] as const)
+    expectTypeOf(constant.mapValues(n => n + 1)).toEqualTypeOf<RDD<Pair<string, number>>>()
+    expectTypeOf(mesh.parallelize([['a', 1]]).keys()).toEqualTypeOf<RDD<string>>()
+    expectTypeOf(words.flatMap(word => [[word, 1]]).values()).toEqualTypeOf<RDD<number>>()
+  })
+
+  claim('pair operators exist on pairs only', () => {
+    const numbers = mesh.range(3)
+    // @ts-expect-error no pairs
+    numbers.reduceByKey(a => a)
+    // @ts-expect-error no pairs
+    numbers.groupByKey()
+    // @ts-expect-error no pairs
+    numbers.mapValues(value => value)
+    // @ts-expect-error no pairs
+    numbers.sortByKey()
+    // @ts-expect-error no pairs
+    void numbers.countByKey()
+    // @ts-expect-error no pairs
+    void numbers.collectAsMap()
+    // @ts-expect-error the other side has no pairs
+    numbers.keyBy(n => n).join(numbers)
+  })
+
+  claim('numeric actions exist on numbers only', () => {
+    expectTypeOf(mesh.range(3).sum()).resolves.toEqualTypeOf<number>()
+    // @ts-expect-error strings have no sum
+    void mesh.parallelize(['a']).sum()
+    // @ts-expect-error strings have no mean
+    void mesh.parallelize(['a']).mean()
+  })
+
+  claim('joins know which side may miss', () => {
+    const left = mesh.parallelize([['a', 1]])
+    const right = mesh.parallelize([['a', true]])
+    expectTypeOf(left.join(right)).toEqualTypeOf<RDD<Pair<string, Pair<number, boolean>>>>()
+    expectTypeOf(left.leftOuterJoin(right)).toEqualTypeOf<RDD<Pair<string, Pair<number, boolean | null>>>>()
+    expectTypeOf(left.rightOuterJoin(right)).toEqualTypeOf<RDD<Pair<string, Pair<number | null, boolean>>>>()
+    expectTypeOf(left.fullOuterJoin(right)).toEqualTypeOf<
+      RDD<Pair<string, Pair<number | null, boolean | null>>>
+    >()
+    expectTypeOf(left.cogroup(right)).toEqualTypeOf<RDD<Pair<string, Pair<number[], boolean[]>>>>()
+    // @ts-expect-error keys of another type never match
+    left.join(mesh.parallelize([[1, 1]]))
+  })
+
+  claim('filter narrows with a type guard', () => {
+    const mixed = mesh.parallelize<string | null>(['a', null])
+    expectTypeOf(mixed.filter(value => value !== null)).toEqualTypeOf<RDD<string>>()
+    expectTypeOf(mixed.filter(value => value?.length)).toEqualTypeOf<RDD<string | null>>()
+  })
+
+  claim('union of two types is of either', () => {
+    expectTypeOf(mesh.range(3).union(mesh.parallelize(['a']))).toEqualTypeOf<RDD<number | string>>()
+    expectTypeOf(mesh.union([mesh.range(3), mesh.range(4)])).toEqualTypeOf<RDD<number>>()
+    expectTypeOf(mesh.emptyRDD<string>().union(mesh.parallelize(['a']))).toEqualTypeOf<RDD<string>>()
+  })
+
+  claim('aggregations carry the type of their zero', () => {
+    const sums = mesh.range(3).aggregate(
+      { sum: 0, count: 0 },
+      (acc, n) => ({ sum: acc.sum + n, count: acc.count + 1 }),
+      (a, b) => ({ sum: a.sum + b.sum, count: a.count + b.count }),
+    )
+    expectTypeOf(sums).resolves.toEqualTypeOf<{ sum: number; count: number }>()
+    const sets = mesh.parallelize([['a', 1]]).aggregateByKey<string, number, number[]>(
+      [],
+      (acc, n) => [...acc, n],
+      (a, b) => [...a, ...b],
+    )
+    expectTypeOf(sets).toEqualTypeOf<RDD<Pair<string, number[]>>>()
+    const combined = mesh.parallelize([['a', 1]]).combineByKey(
+      n => [n],
+      (all, n) => [...all, n],
+      (a, b) => [...a, ...b],
+    )
+    expectTypeOf(combined.collectAsMap()).resolves.toEqualTypeOf<Map<string, number[]>>()
+  })
+
+  claim('an RDD is an async iterable of its elements', () => {
+    expectTypeOf(mesh.range(3)[Symbol.asyncIterator]()).toExtend<AsyncIterator<number>>()
+    expectTypeOf(mesh.range(3).toLocalIterator()).toExtend<AsyncIterable<number>>()
+  })
+
+  claim('an RDD of one type is not an RDD of another', () => {
+    // @ts-expect-error numbers are no strings
+    const strings: RDD<string> = mesh.range(3)
+    void strings
+  })
+
+  claim('every action takes options last', () => {
+    const options = { signal: new AbortController().signal, name: 'a job' }
+    void mesh.range(3).count(options)
+    void mesh.range(3).take(1, options)
+    void mesh.range(3).reduce((a, b) => a + b, options)
+    void mesh.range(3).top(1, n => n, options)
+    // @ts-expect-error no such option
+    void mesh.range(3).count({ timeout: 3 })
+  })
+})
