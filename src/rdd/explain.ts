@@ -104,12 +104,17 @@ function describe(plan: Plan, id: NodeId): string {
     case 'shuffle':
       return describeShuffle(plan, node)
     case 'cogroup': {
-      const ready = [...new Set(node.parents)].filter(parent => plan.nodes[parent]!.op !== 'shuffle')
+      const ready = [...new Set(node.parents)].filter(parent => !isOwnShuffle(node, plan.nodes[parent]!))
       const by = node.partitioner === undefined ? '' : named(node.partitioner)
       const kept = ready.length === 0 ? '' : `; no shuffle of ${ids(ready)}: partitioned by ${by} already`
       return `of ${ids(node.parents)} by key${kept}`
     }
   }
+}
+
+/** A shuffle made for this very cogroup, not one that the user's own operator needed anyway. */
+function isOwnShuffle(cogroup: PlanNode, { op, label, at }: PlanNode): boolean {
+  return op === 'shuffle' && label === cogroup.label && at === cogroup.at
 }
 
 function describeSteps(plan: Plan, node: PlanNode & { op: 'steps' }): string {

@@ -1,0 +1,157 @@
+import { fromWire, ShoalError, type WireError } from '../base/errors.ts'
+import { decodeRows } from './codec/index.ts'
+import { DatasetContext, type DatasetOptions } from './context.ts'
+import { TaskRunner } from './engine/task-runner.ts'
+import type { JobRunner, OutputPart, PartialResult, RunOptions } from './job-runner.ts'
+import { LocalFiles } from './local-files.ts'
+import type { NodeId, Plan } from './plan.ts'
+import { decodePlan, encodePlan } from './plan-codec.ts'
+import { planStages } from './planner.ts'
+import type { ShuffleLocations, Stage, TaskOutcome, TaskPorts } from './task.ts'
+
+export interface LocalRunnerOptions {
+  files?: LocalFiles
+  /** Bytes a task may hold in tables and buffers before TASK_MEMORY. @default 256 MiB */
+  memoryLimitBytes?: number
+}
+
+const MEMORY_LIMIT_BYTES = 256 * 1024 * 1024
+
+type MapOutput = Extract<TaskOutcome, { type: 'map-output' }>
+type Result = Extract<TaskOutcome, { type: 'result' }>
+
+/**
+ * Runs jobs in this process, one task after the other, with the engine the peers use: for tests of jobs, without a
+ * mesh. Functions are captured and revived and plans encoded and decoded, so what cannot travel fails here too.
+ * Result tasks run as their results are asked for.
+ */
+export class LocalRunner implements JobRunner {
+  /** Result and map tasks that were run, by the label of their root: what a test can count. */
+  readonly tasksRun = new Map<string, number>()
+  readonly #engine = new TaskRunner()
+  readonly #files: LocalFiles
+  readonly #memoryLimitBytes: number
+  readonly #cached = new Map<string, Uint8Array>()
+  #jobs = 0
+
+  constructor(options: LocalRunnerOptions = {}) {
+    this.#files = options.files ?? new LocalFiles()
+    this.#memoryLimitBytes = options.memoryLimitBytes ?? MEMORY_LIMIT_BYTES
+  }
+
+  async *run(given: Plan, options: RunOptions): AsyncGenerator<PartialResult, void, undefined> {
+    const plan = decodePlan(encodePlan(given))
+    const job = `local/${++this.#jobs}`
+    const outputs = new Map<NodeId, MapOutput[]>()
+    try {
+      for (const stage of planStages(plan)) {
+        for (const partition of stage.partitions) {
+          options.signal?.throwIfAborted()
+          const outcome = await this.#task(job, plan, stage, partition, outputs, options)
+          if (outcome.type === 'result') yield { partition, bytes: outcome.bytes }
+        }
+      }
+    } finally {
+      this.#engine.endJob(job)
+    }
+  }
+
+  forget(fingerprints: readonly string[]): void {
+    for (const key of this.#cached.keys()) {
+      if (fingerprints.includes(key.slice(0, key.indexOf('/')))) this.#cached.delete(key)
+    }
+  }
+
+  async #task(
+    job: string,
+    plan: Plan,
+    stage: Stage,
+    partition: number,
+    outputs: Map<NodeId, MapOutput[]>,
+    options: RunOptions,
+  ): Promise<MapOutput | Result> {
+    const { root, sink } = stage
+    const { label } = plan.nodes[root]!
+    this.tasksRun.set(label, (this.tasksRun.get(label) ?? 0) + 1)
+    const shuffles = stage.reads.map((node): ShuffleLocations => ({
+      shuffle: plan.nodes[node]!.fingerprint,
+      node,
+      peers: outputs.get(node)!.map(() => LOCAL),
+    }))
+    const id = { stage: stage.id, partition, attempt: 0, term: 0 }
+    const written: Uint8Array[] = []
+    const ports = this.#ports(outputs, written, options)
+    const outcome = await this.#engine.runTask(job, plan, { id, root, sink, shuffles, holders: {} }, ports)
+    options.signal?.throwIfAborted()
+    switch (outcome.type) {
+      case 'failed':
+        throw failure(outcome.error, stage.id, partition)
+      case 'map-output': {
+        if (sink.kind !== 'shuffle')
+          throw new ShoalError('INTERNAL', { reason: 'a result task wrote map output' })
+        const known = outputs.get(sink.node)
+        if (known === undefined) outputs.set(sink.node, [outcome])
+        else known.push(outcome)
+        return outcome
+      }
+      case 'result':
+        if (plan.action.kind === 'saveText') this.#stage(plan.action.path, outcome, written)
+        return outcome
+    }
+  }
+
+  #ports(outputs: ReadonlyMap<NodeId, MapOutput[]>, written: Uint8Array[], options: RunOptions): TaskPorts {
+    return {
+      readBlock: (blockId, start, end) => [this.#files.block(blockId).subarray(start, end)],
+      fetchBuckets: async function* ({ node }, reduce) {
+        for (const [map, { bytes, offsets }] of outputs.get(node)!.entries()) {
+          yield { map, bytes: bytes.subarray(offsets[reduce], offsets[reduce + 1]) }
+        }
+      },
+      cachedPartition: (fingerprint, partition) => this.#cached.get(`${fingerprint}/${partition}`),
+      keepPartition: (fingerprint, partition, bytes) =>
+        void this.#cached.set(`${fingerprint}/${partition}`, bytes),
+      writeOutput: async chunk => void written.push(chunk.slice()),
+      cancelled: () => options.signal?.aborted === true,
+      memoryLimitBytes: this.#memoryLimitBytes,
+    }
+  }
+
+  #stage(directory: string, { bytes }: Result, written: readonly Uint8Array[]): void {
+    const [part] = decodeRows<OutputPart>(bytes)
+    if (part !== undefined) this.#files.stage(directory, part.file, Buffer.concat(written))
+  }
+}
+
+const LOCAL = 'local'
+
+/** The executor's part of a failure: where the attempt ran. */
+function failure(error: WireError, stage: number, partition: number): ShoalError {
+  return fromWire({ ...error, details: { ...error.details, peer: LOCAL, stage, partition, attempt: 0 } })
+}
+
+/** A context whose jobs run in this process. */
+export class LocalDatasets extends DatasetContext {
+  readonly files: LocalFiles
+  readonly runner: LocalRunner
+
+  constructor(options: LocalOptions = {}) {
+    const { files: contents, memoryLimitBytes, ...rest } = options
+    const files = new LocalFiles(contents)
+    const runner = new LocalRunner({ files, ...(memoryLimitBytes !== undefined && { memoryLimitBytes }) })
+    super({ ...rest, runner, files })
+    this.files = files
+    this.runner = runner
+  }
+}
+
+export interface LocalOptions
+  extends Omit<DatasetOptions, 'runner' | 'files'>, Omit<LocalRunnerOptions, 'files'> {
+  /** Text files by path. */
+  files?: Readonly<Record<string, string | Uint8Array>>
+}
+
+/** Datasets without a mesh: `const mesh = createLocal({ files: { '/a.txt': 'one\ntwo' } })`. */
+export function createLocal(options: LocalOptions = {}): LocalDatasets {
+  return new LocalDatasets(options)
+}
