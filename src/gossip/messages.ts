@@ -215,15 +215,18 @@ export const raftMessageType = message({
   from: 'peers',
 })
 
+const raftSnapshotHead = z.object({
+  meshId,
+  term,
+  snapshot: z.object({ index: logIndex, term, timeMs: z.number().min(0), voters }),
+  sizeBytes: z.int().min(0),
+})
+export type RaftSnapshotHead = z.infer<typeof raftSnapshotHead>
+
 /** The state machine's bytes follow as the body, `sizeBytes` of them. */
 export const raftSnapshotType = message({
   name: 'gossip.raft.snapshot',
-  request: z.object({
-    meshId,
-    term,
-    snapshot: z.object({ index: logIndex, term, timeMs: z.number().min(0), voters }),
-    sizeBytes: z.int().min(0),
-  }),
+  request: raftSnapshotHead,
   reply: z.object({}),
   from: 'peers',
 })

@@ -1,0 +1,623 @@
+import { randomUUID } from 'node:crypto'
+import { setImmediate as nextTurn } from 'node:timers/promises'
+import {
+  pack,
+  raceAbort,
+  ShoalError,
+  shortPeer,
+  silentLogger,
+  systemClock,
+  systemRandom,
+  unpack,
+  withDeadline,
+} from '../base/index.ts'
+import type {
+  AbortOptions,
+  ApplyContext,
+  Clock,
+  Incoming,
+  Logger,
+  MeshId,
+  PeerId,
+  Random,
+  Transport,
+} from '../base/index.ts'
+import { raftDefaults, replicatedLogDefaults, votersDefaults } from './config.ts'
+import type { RaftOptions, ReplicatedLogOptions, VotersOptions } from './config.ts'
+import { LogProposals, notLeader } from './log-proposals.ts'
+import { LogReads } from './log-reads.ts'
+import type { LogStore } from './log-store.ts'
+import {
+  LEADER_TOPIC,
+  publishedRaftEnvelope,
+  raftMessageType,
+  raftSnapshotType,
+  VOTE_TOPIC,
+} from './messages.ts'
+import type { DirectRaftMessage, RaftSnapshotHead } from './messages.ts'
+import { genesisRaftState } from './raft-types.ts'
+import type { PersistEffect, RaftEffect, RaftEntry, RaftEvent, RaftRole } from './raft-types.ts'
+import { RaftMachine } from './raft.machine.ts'
+import { VotersMachine, votersTarget } from './voters.machine.ts'
+import type { LivePeer } from './voters.machine.ts'
+
+/** What the log is a log of. All three are synchronous and deterministic; an `apply` that throws stops the peer. */
+export interface StateMachine {
+  apply(command: Uint8Array, context: ApplyContext): unknown
+  snapshot(): Uint8Array
+  restore(snapshot: Uint8Array): void
+}
+
+export interface LeaderView {
+  /** Undefined while nobody is known to lead. */
+  leader?: PeerId | undefined
+  term: number
+  role: RaftRole
+  /** This peer leads and knows everything committed before: only now may it plan, place and propose on its own. */
+  ready: boolean
+}
+
+export interface LogStatus extends LeaderView {
+  voters: PeerId[]
+  /** Voters wanted for the live peers; fewer means that the mesh is still growing its quorum. */
+  votersTarget: number
+  commitIndex: number
+  appliedIndex: number
+  lastIndex: number
+  snapshotIndex: number
+  /** As the leader sees them; empty elsewhere. */
+  fed: { peer: PeerId; voter: boolean; match: number; silentMs: number }[]
+}
+
+export interface ReplicatedLogInit {
+  transport: Transport
+  store: LogStore
+  stateMachine: StateMachine
+  meshId: MeshId
+  /** Found the mesh with this peer as its sole voter, if the store is blank. A joiner must not. @default false */
+  genesis?: boolean
+  raft?: Partial<RaftOptions>
+  voters?: Partial<VotersOptions>
+  limits?: Partial<ReplicatedLogOptions>
+  clock?: Clock
+  /** Milliseconds since the epoch; anchors log time once a term. @default Date.now */
+  wallMs?: () => number
+  random?: Random
+  logger?: Logger
+}
+
+export interface WaitOptions extends AbortOptions {
+  timeoutMs?: number
+}
+
+/** Work between two turns of the event loop, in milliseconds: heartbeats must get through a long apply. */
+const SLICE_MS = 8
+/** Body chunk of a snapshot under way. */
+const SNAPSHOT_CHUNK_BYTES = 256 * 1024
+
+/**
+ * Runs `RaftMachine` over a transport and a store: the replicated log as the rest of a peer sees it. Effects are
+ * performed in order; all `persist`s that wait share one flush, and the next flush starts when the last one ends.
+ * A failed write or a broken invariant is final: nothing more is said, and `onFatal` is told.
+ */
+export class ReplicatedLog implements AsyncDisposable {
+  readonly #transport: Transport
+  readonly #store: LogStore
+  readonly #stateMachine: StateMachine
+  readonly #meshId: MeshId
+  readonly #machine: RaftMachine
+  readonly #autopilot: VotersMachine
+  readonly #limits: ReplicatedLogOptions
+  readonly #raft: RaftOptions
+  readonly #clock: Clock
+  readonly #wallMs: () => number
+  readonly #logger: Logger
+  readonly #timer: NodeJS.Timeout
+  readonly #stopped = new AbortController()
+  readonly #proposals: LogProposals
+  readonly #reads: LogReads
+
+  #live: LivePeer[] = []
+  #appliedIndex: number
+  #applyWaiters = new Map<PromiseWithResolvers<void>, number>()
+  #leaderListeners = new Set<(view: LeaderView) => void>()
+  #fatalListeners = new Set<(error: ShoalError) => void>()
+  #fatal: ShoalError | undefined
+
+  #effects: RaftEffect[] = []
+  #performing: Promise<void> | undefined
+  #writing = false
+  /** Results of the entries applied last, until their `proposal-committed` is performed. */
+  #results = new Map<number, unknown>()
+  #snapshotsSending = 0
+  #receivingSnapshot = false
+
+  /** Loads the log, restores the newest snapshot, and starts taking part. Rejects with LOG_CORRUPT. */
+  static async start(init: ReplicatedLogInit): Promise<ReplicatedLog> {
+    const { store, stateMachine, transport } = init
+    const stored = await store.load()
+    let { state } = stored
+    if (stored.snapshot !== undefined) stateMachine.restore(stored.snapshot.data)
+    const blank = state.entries.length === 0 && state.snapshot === undefined && state.hardState.term <= 1
+    if (init.genesis === true && blank) {
+      state = genesisRaftState([transport.self], (init.wallMs ?? Date.now)())
+      const { hardState, entries } = state
+      await store.write([{ type: 'persist', seq: 0, hardState, entries }])
+    }
+    const machine = new RaftMachine({
+      self: transport.self,
+      state,
+      random: init.random ?? systemRandom,
+      options: { ...raftDefaults, ...init.raft },
+      nowMs: (init.clock ?? systemClock).nowMs(),
+    })
+    return new ReplicatedLog(init, machine)
+  }
+
+  private constructor(init: ReplicatedLogInit, machine: RaftMachine) {
+    this.#raft = { ...raftDefaults, ...init.raft }
+    this.#transport = init.transport
+    this.#store = init.store
+    this.#stateMachine = init.stateMachine
+    this.#meshId = init.meshId
+    this.#machine = machine
+    this.#autopilot = new VotersMachine({ ...votersDefaults, ...init.voters })
+    this.#limits = { ...replicatedLogDefaults, ...init.limits }
+    this.#clock = init.clock ?? systemClock
+    this.#wallMs = init.wallMs ?? Date.now
+    this.#logger = init.logger ?? silentLogger
+    this.#appliedIndex = machine.appliedIndex
+    this.#proposals = new LogProposals(this.#limits, proposals => {
+      this.#step({ type: 'proposed', proposals, wallMs: this.#wallMs() })
+    })
+    this.#reads = new LogReads(this.#limits, {
+      ask: id => this.#step({ type: 'read-requested', id }),
+      noQuorum: () => this.#noQuorum(),
+      // Never the same twice, not even after a restart: an answer to an earlier life would be a stale read.
+      prefix: randomUUID(),
+    })
+    this.#listen()
+    this.#timer = setInterval(() => this.#onTick(), this.#raft.tickMs)
+  }
+
+  // ---- What a peer does with it
+
+  /**
+   * Appends a command and waits until it is committed and applied here. Only the leader can; elsewhere it rejects
+   * with NOT_LEADER, whose details say whom to ask. UNKNOWN_OUTCOME means it may yet be committed or not: commands
+   * must be safe to repeat. Others: BUSY, TOO_LARGE.
+   */
+  async propose(command: Uint8Array, options: WaitOptions = {}): Promise<{ index: number; result: unknown }> {
+    options.signal?.throwIfAborted()
+    this.#throwIfStopped()
+    const { leader, term, role } = this.#machine
+    if (role !== 'leader') throw notLeader(leader, term)
+    const settled = this.#proposals.add(command, options)
+    if (!this.#writing) this.#proposals.flushSoon()
+    return await settled
+  }
+
+  /**
+   * The log index that a linearizable read must have applied, at any peer. Rejects with NO_QUORUM when no leader
+   * with a majority is found in time.
+   */
+  async readIndex(options: WaitOptions = {}): Promise<number> {
+    options.signal?.throwIfAborted()
+    this.#throwIfStopped()
+    return await this.#reads.read(options)
+  }
+
+  /** Waits until this peer has applied the entry of that index. */
+  async waitApplied(index: number, options: WaitOptions = {}): Promise<void> {
+    this.#throwIfStopped()
+    if (index <= this.#appliedIndex) return
+    const timeoutMs = options.timeoutMs ?? this.#limits.proposeTimeoutMs
+    using deadline = withDeadline(`applying log entry ${index}`, timeoutMs, options.signal)
+    const waiter = Promise.withResolvers<void>()
+    this.#applyWaiters.set(waiter, index)
+    try {
+      await raceAbort(waiter.promise, deadline)
+    } finally {
+      this.#applyWaiters.delete(waiter)
+    }
+  }
+
+  leader(): { peerId: PeerId; term: number } | undefined {
+    const { leader, term } = this.#machine
+    return leader === undefined ? undefined : { peerId: leader, term }
+  }
+
+  role(): RaftRole {
+    return this.#machine.role
+  }
+
+  status(): LogStatus {
+    const machine = this.#machine
+    return {
+      ...this.#leaderView(),
+      voters: [...machine.voters],
+      votersTarget: votersTarget(this.#live.length),
+      commitIndex: machine.commitIndex,
+      appliedIndex: this.#appliedIndex,
+      lastIndex: machine.log.lastIndex,
+      snapshotIndex: machine.snapshotMeta?.index ?? 0,
+      fed: machine.progress(),
+    }
+  }
+
+  /** The live peers of the mesh with this one: those that may vote or learn. */
+  setPeers(live: readonly LivePeer[]): void {
+    this.#live = [...live]
+    this.#step({ type: 'peers-changed', peers: live.map(peer => peer.peerId) })
+  }
+
+  /** Called at once and after each change of leader, term, own role or readiness. Returns what ends it. */
+  onLeader(listener: (view: LeaderView) => void): () => void {
+    this.#leaderListeners.add(listener)
+    listener(this.#leaderView())
+    return () => this.#leaderListeners.delete(listener)
+  }
+
+  /** The log cannot go on: the process must end, for it no longer knows what is on its disk. */
+  onFatal(listener: (error: ShoalError) => void): void {
+    this.#fatalListeners.add(listener)
+    if (this.#fatal !== undefined) listener(this.#fatal)
+  }
+
+  /** Asks the best of the other voters to lead, before a planned end. False when none took over in time. */
+  async handOver(options: WaitOptions = {}): Promise<boolean> {
+    if (this.#machine.role !== 'leader') return true
+    const { lastIndex } = this.#machine.log
+    const heir = this.#machine.progress().find(peer => peer.voter && peer.match === lastIndex)
+    if (heir === undefined) return false
+    const over = Promise.withResolvers<void>()
+    using deadline = withDeadline('handing leadership over', options.timeoutMs ?? 1_000, options.signal)
+    const stop = this.onLeader(({ role }) => {
+      if (role !== 'leader') over.resolve()
+    })
+    try {
+      this.#step({ type: 'transfer-requested', to: heir.peer })
+      await raceAbort(over.promise, deadline)
+      return true
+    } catch {
+      return false
+    } finally {
+      stop()
+    }
+  }
+
+  /** Stops taking part; what is being written is finished. Pending proposals end as UNKNOWN_OUTCOME. */
+  async close(): Promise<void> {
+    if (this.#stopped.signal.aborted) return
+    this.#stop(new ShoalError('CANCELLED', { what: 'the replicated log' }, 'this peer is stopping'))
+    await this.#performing
+    await this.#store.close()
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
+  }
+
+  // ---- Events in
+
+  #listen(): void {
+    const transport = this.#transport
+    transport.handle(raftMessageType, ({ from, head }) => {
+      if (head.meshId === this.#meshId) this.#receive(from, head.message)
+    })
+    transport.handle(raftSnapshotType, incoming => this.#receiveSnapshot(incoming))
+    for (const topic of [LEADER_TOPIC, VOTE_TOPIC]) {
+      transport.subscribe(topic, (from, data) => this.#onPublished(from, data))
+    }
+    transport.onConnection((peer, state) => {
+      if (state === 'closed') this.#step({ type: 'connection-closed', peer })
+    })
+  }
+
+  #receive(from: PeerId, message: DirectRaftMessage): void {
+    // The disk stands still: what is dropped here is sent again.
+    if (this.#effects.length >= this.#limits.effectsMax) return
+    if (message.type === 'append') {
+      // The bytes are views of a network buffer, which must not live as long as the log.
+      for (const entry of message.entries) if (entry.kind === 'command') entry.data = entry.data.slice()
+    }
+    this.#step({ type: 'received', from, message })
+  }
+
+  /** The signed author is the candidate or the leader: whoever passed it on cannot speak for another. */
+  #onPublished(from: PeerId, data: Uint8Array): void {
+    let parsed
+    try {
+      parsed = publishedRaftEnvelope.safeParse(unpack(data))
+    } catch {
+      return
+    }
+    if (!parsed.success || parsed.data.meshId !== this.#meshId) return
+    this.#receive(from, parsed.data.message)
+  }
+
+  #onTick(): void {
+    this.#step({ type: 'ticked' })
+    if (this.#stopped.signal.aborted) return
+    const machine = this.#machine
+    const nowMs = this.#clock.nowMs()
+    if (!machine.ready) {
+      this.#autopilot.step({ type: 'leadership-lost' }, nowMs)
+      return
+    }
+    const view = {
+      self: machine.self,
+      mayChange: !machine.configPending,
+      voters: machine.voters,
+      lastIndex: machine.log.lastIndex,
+      fed: machine.progress(),
+      live: this.#live,
+    }
+    for (const { voters, reason } of this.#autopilot.step({ type: 'ticked', view }, nowMs)) {
+      this.#logger.info({ voters, was: view.voters }, `voters change: ${reason}`)
+      this.#step({ type: 'voters-proposed', voters })
+    }
+  }
+
+  #step(event: RaftEvent): void {
+    if (this.#stopped.signal.aborted) return
+    try {
+      for (const effect of this.#machine.step(event, this.#clock.nowMs())) this.#effects.push(effect)
+    } catch (error) {
+      this.#fail(internal('the election and log machine', error))
+      return
+    }
+    if (this.#effects.length > 0) this.#performing ??= this.#performAll()
+  }
+
+  // ---- Effects out
+
+  /** Never rejects: what goes wrong here is fatal. */
+  async #performAll(): Promise<void> {
+    // Whoever stepped has finished first; a step inside the loop finds `#performing` set.
+    await Promise.resolve()
+    try {
+      while (this.#effects.length > 0) {
+        const effects = this.#effects
+        this.#effects = []
+        const firstPersist = effects.findIndex(effect => effect.type === 'persist')
+        await this.#performEach(firstPersist === -1 ? effects : effects.slice(0, firstPersist))
+        if (firstPersist === -1) continue
+        // Persisting earlier than asked is always right, so all that wait share one flush.
+        const rest = effects.slice(firstPersist)
+        await this.#write(rest.filter(effect => effect.type === 'persist'))
+        await this.#performEach(rest)
+      }
+    } catch (error) {
+      this.#fail(error instanceof ShoalError ? error : internal('the replicated log', error))
+    } finally {
+      this.#performing = undefined
+    }
+  }
+
+  async #write(batch: PersistEffect[]): Promise<void> {
+    this.#writing = true
+    try {
+      await this.#store.write(batch)
+    } catch (error) {
+      throw diskFailed(this.#transport.self, error)
+    } finally {
+      this.#writing = false
+    }
+    this.#step({ type: 'persisted', seq: batch.at(-1)!.seq })
+    this.#proposals.flush()
+  }
+
+  async #performEach(effects: readonly RaftEffect[]): Promise<void> {
+    for (const effect of effects) {
+      if (this.#stopped.signal.aborted) {
+        this.#effects = []
+        return
+      }
+      if (effect.type === 'apply') await this.#apply(effect.entries)
+      else this.#perform(effect)
+    }
+  }
+
+  #perform(effect: Exclude<RaftEffect, { type: 'apply' }>): void {
+    switch (effect.type) {
+      case 'persist':
+        break // Done already, for all of them at once.
+      case 'send':
+        if (effect.message.type === 'snapshot') break // Goes as a body, by `send-snapshot`.
+        this.#transport.send(effect.to, raftMessageType, { meshId: this.#meshId, message: effect.message })
+        break
+      case 'publish': {
+        const topic = effect.topic === 'vote' ? VOTE_TOPIC : LEADER_TOPIC
+        this.#transport.publish(topic, pack({ meshId: this.#meshId, message: effect.message }))
+        break
+      }
+      case 'send-snapshot':
+        void this.#sendSnapshot(effect.to, effect.term)
+        break
+      case 'restore':
+        this.#stateMachine.restore(effect.snapshot.data)
+        this.#results.clear()
+        this.#advance(effect.snapshot.index)
+        break
+      case 'take-snapshot':
+        this.#step({ type: 'snapshot-taken', index: effect.index, data: this.#stateMachine.snapshot() })
+        break
+      case 'proposal-committed':
+        this.#proposals.committed(effect.id, { index: effect.index, result: this.#results.get(effect.index) })
+        break
+      case 'proposal-refused':
+        this.#proposals.refused(effect.id, effect.code, effect.leader, effect.term, this.#raft.entryBytesMax)
+        break
+      case 'read-ready':
+        this.#reads.answered(effect.id, effect.index)
+        break
+      case 'read-refused':
+        this.#reads.answered(effect.id, undefined)
+        break
+      case 'voters-committed':
+        this.#logger.info({ voters: effect.voters, index: effect.index }, 'voters changed')
+        break
+      case 'voters-refused':
+        this.#logger.debug({ voters: effect.voters }, `voters stay: ${effect.reason}`)
+        break
+      case 'role-changed':
+        this.#tellLeader(effect)
+        break
+    }
+  }
+
+  async #apply(entries: readonly RaftEntry[]): Promise<void> {
+    this.#results.clear()
+    let sliceEndMs = this.#clock.nowMs() + SLICE_MS
+    for (const entry of entries) {
+      if (entry.kind === 'command') {
+        const { index, term, timeMs } = entry
+        const result = this.#stateMachine.apply(entry.data, { index, term, timeMs })
+        if (this.#proposals.awaited) this.#results.set(index, result)
+      }
+      if (this.#clock.nowMs() < sliceEndMs) continue
+      this.#advance(entry.index)
+      await nextTurn()
+      if (this.#stopped.signal.aborted) return
+      sliceEndMs = this.#clock.nowMs() + SLICE_MS
+    }
+    this.#advance(entries.at(-1)!.index)
+  }
+
+  #advance(index: number): void {
+    this.#appliedIndex = index
+    for (const [waiter, wanted] of this.#applyWaiters) if (wanted <= index) waiter.resolve()
+  }
+
+  #tellLeader(view: LeaderView): void {
+    const { role, term, leader, ready } = view
+    const name = leader === undefined ? 'nobody' : shortPeer(leader)
+    this.#logger.info({ role, term, leader, ready }, `term ${term}: ${name} leads, this peer is ${role}`)
+    for (const listener of this.#leaderListeners) listener({ role, term, leader, ready })
+  }
+
+  #leaderView(): LeaderView {
+    const { leader, term, role, ready } = this.#machine
+    return { leader, term, role, ready }
+  }
+
+  #noQuorum(): ShoalError<'NO_QUORUM'> {
+    const { leader, term, voters } = this.#machine
+    const details = { term, voters: [...voters] }
+    return new ShoalError(
+      'NO_QUORUM',
+      leader === undefined ? details : { ...details, lastLeader: leader },
+      `no leader with a majority of the ${voters.length} voters answered: try again when more peers are back`,
+    )
+  }
+
+  // ---- Snapshots over the wire
+
+  async #sendSnapshot(to: PeerId, term: number): Promise<void> {
+    let ok = false
+    if (this.#snapshotsSending < this.#limits.snapshotsMax) {
+      this.#snapshotsSending++
+      try {
+        ok = await this.#callSnapshot(to, term)
+      } catch (error) {
+        this.#logger.debug({ to, error: String(error) }, 'a snapshot did not arrive')
+      } finally {
+        this.#snapshotsSending--
+      }
+    }
+    this.#step({ type: 'snapshot-sent', to, ok })
+  }
+
+  async #callSnapshot(to: PeerId, term: number): Promise<boolean> {
+    const snapshot = await this.#store.readSnapshot()
+    if (snapshot === undefined) return false
+    const { data, ...meta } = snapshot
+    const head = { meshId: this.#meshId, term, snapshot: meta, sizeBytes: data.byteLength }
+    await this.#transport.call(to, raftSnapshotType, head, {
+      body: chunksOf(data),
+      timeoutMs: this.#raft.snapshotTimeoutMs,
+      signal: this.#stopped.signal,
+    })
+    return true
+  }
+
+  async #receiveSnapshot({ from, head, body }: Incoming<RaftSnapshotHead>): Promise<Record<string, never>> {
+    const { meshId, term, snapshot, sizeBytes } = head
+    if (meshId !== this.#meshId) throw new ShoalError('MESH_MISMATCH', { mine: this.#meshId, theirs: meshId })
+    if (term < this.#machine.term) throw new ShoalError('STALE_LEADER', { term, seen: this.#machine.term })
+    if (sizeBytes > this.#limits.snapshotBytesMax) {
+      const limitBytes = this.#limits.snapshotBytesMax
+      throw new ShoalError('TOO_LARGE', { what: 'a snapshot of the log', bytes: sizeBytes, limitBytes })
+    }
+    if (this.#receivingSnapshot) throw new ShoalError('BUSY', { what: 'taking in a snapshot', limit: 1 })
+    this.#receivingSnapshot = true
+    try {
+      const chunks: Uint8Array[] = []
+      let received = 0
+      for await (const chunk of body) {
+        received += chunk.byteLength
+        if (received > sizeBytes) break
+        chunks.push(chunk)
+      }
+      if (received !== sizeBytes) {
+        const reason = `${sizeBytes} bytes were announced and ${received} came`
+        throw new ShoalError('BAD_MESSAGE', { type: raftSnapshotType.name, reason })
+      }
+      const data = Buffer.concat(chunks, received)
+      this.#step({
+        type: 'received',
+        from,
+        message: { type: 'snapshot', term, snapshot: { ...snapshot, data } },
+      })
+      return {}
+    } finally {
+      this.#receivingSnapshot = false
+    }
+  }
+
+  // ---- The end
+
+  #fail(error: ShoalError): void {
+    if (this.#stopped.signal.aborted) return
+    this.#fatal = error
+    this.#logger.error({ error: error.message, code: error.code }, 'the replicated log stops')
+    this.#stop(error)
+    for (const listener of this.#fatalListeners) listener(error)
+  }
+
+  #stop(reason: ShoalError): void {
+    this.#stopped.abort(reason)
+    clearInterval(this.#timer)
+    this.#effects = []
+    this.#proposals.failAll(reason)
+    this.#reads.failAll(reason)
+    for (const waiter of this.#applyWaiters.keys()) waiter.reject(reason)
+  }
+
+  #throwIfStopped(): void {
+    this.#stopped.signal.throwIfAborted()
+  }
+}
+
+async function* chunksOf(data: Uint8Array): AsyncGenerator<Uint8Array> {
+  for (let at = 0; at < data.byteLength; at += SNAPSHOT_CHUNK_BYTES) {
+    yield data.subarray(at, at + SNAPSHOT_CHUNK_BYTES)
+  }
+}
+
+function internal(what: string, error: unknown): ShoalError<'INTERNAL'> {
+  const reason = error instanceof Error ? (error.stack ?? error.message) : String(error)
+  return new ShoalError('INTERNAL', { reason }, `${what} failed: ${String(error)}`, { cause: error })
+}
+
+function diskFailed(peer: PeerId, error: unknown): ShoalError {
+  const operation = 'write the replicated log'
+  const reason = error instanceof Error ? error.message : String(error)
+  return new ShoalError(
+    'DISK_FAILED',
+    { peer, operation, reason },
+    `${peer} could not ${operation}: ${reason}. It stops, because what is on its disk is no longer known; repair the disk and start it again.`,
+    { cause: error },
+  )
+}
