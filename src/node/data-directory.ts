@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { mkdir, open, readFile, rename, stat } from 'node:fs/promises'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { z } from 'zod'
 import { asMeshId, ShoalError } from '../base/index.ts'
 import type { MeshId } from '../base/index.ts'
@@ -56,19 +56,18 @@ export class DataDirectory implements AsyncDisposable {
   static async open(path: string): Promise<DataDirectory> {
     let lock: ProcessLock | undefined
     try {
-      await mkdir(path, { recursive: true, mode: 0o700 })
+      await makeFolder(path)
       if (!(await stat(path)).isDirectory()) throw new Error('it is not a directory')
       lock = await ProcessLock.acquire(path)
       const directory = new DataDirectory(path, lock)
       for (const folder of [directory.metaPath, directory.blocksPath, directory.outputPath]) {
-        await mkdir(folder, { recursive: true, mode: 0o700 })
+        await makeFolder(folder)
       }
       return directory
     } catch (error) {
       await lock?.[Symbol.asyncDispose]()
       if (error instanceof ShoalError) throw error
-      const reason = isErrno(error, 'EEXIST') ? 'it is not a directory' : textOf(error)
-      throw invalid(path, reason, error)
+      throw invalid(path, textOf(error), error)
     }
   }
 
@@ -110,6 +109,25 @@ export class DataDirectory implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#lock[Symbol.asyncDispose]()
+  }
+}
+
+/** Not `mkdir` with `recursive`: that never returns where the parent is there but takes no folders, as in /proc. */
+async function makeFolder(path: string): Promise<void> {
+  if (await madeOrThere(path)) return
+  await makeFolder(dirname(path))
+  if (!(await madeOrThere(path))) throw new Error(`cannot make ${path}`)
+}
+
+/** False when the parent is missing. */
+async function madeOrThere(path: string): Promise<boolean> {
+  try {
+    await mkdir(path, { mode: 0o700 })
+    return true
+  } catch (error) {
+    if (isErrno(error, 'EEXIST')) return true
+    if (isErrno(error, 'ENOENT') && dirname(path) !== path) return false
+    throw error
   }
 }
 

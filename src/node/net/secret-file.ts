@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { link, mkdir, open, readFile, unlink } from 'node:fs/promises'
+import { link, open, readFile, unlink } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { ShoalError } from '../../base/index.ts'
 
@@ -7,7 +7,7 @@ import { ShoalError } from '../../base/index.ts'
 export const SECRET_BYTES = 32
 
 /**
- * Creates a file that only its owner may read, durable and whole or not at all.
+ * Creates a file that only its owner may read, durable and whole or not at all, in a directory that is there.
  * @returns false when there is one already: it is left as it is.
  * @throws DATA_DIR_INVALID when it cannot be written.
  */
@@ -15,7 +15,6 @@ export async function createSecretFile(path: string, secret: Uint8Array): Promis
   const directory = dirname(path)
   const draft = join(directory, `.${basename(path)}.${randomBytes(6).toString('hex')}`)
   try {
-    await mkdir(directory, { recursive: true, mode: 0o700 })
     const file = await open(draft, 'wx', 0o600)
     try {
       await file.writeFile(`${Buffer.from(secret).toString('hex')}\n`)
