@@ -25,6 +25,10 @@ export const SHARED_BUILTINS: Record<string, BuiltinMaker> = {
   /** mapPartitionsWithIndex: the index comes first. */
   indexFirst: (fn: (index: number, elements: Elements) => unknown) => (elements: Elements, index: number) =>
     fn(index, elements),
+  /** Action `partition`: what the function returns is the one row of the partition. */
+  asOneRow: (fn: (elements: Elements, index: number) => unknown) => (elements: Elements, index: number) => [
+    fn(elements, index),
+  ],
   /** forEachPartition: what the user's function returns is of no interest. */
   forPartition: (fn: (elements: Elements) => unknown) => (elements: Elements) => {
     fn(elements)
