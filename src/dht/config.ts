@@ -55,8 +55,12 @@ export interface RepairOptions {
   copiesPerPeerMax: number
   /** Slots with data in motion at a time, as a share of all. @default 0.25 */
   movingShareMax: number
-  /** Before a failed copy is tried again; doubled each time up to 32 times this. @default 1_000 */
+  /** Before a failed copy (doubled each time, up to 32 times this) or a failed command is tried again. @default 1_000 */
   retryMs: number
+  /** Blocks looked at in one step, so that a step stays within a few milliseconds; the rest follows with the next. @default 5_000 */
+  scanBlocksMax: number
+  /** Between two looks at every slot, in case a change was not noticed. @default 60_000 */
+  rescanMs: number
   /** Before a command without an answer (leader busy, no quorum) or a copy nobody reported on is given up and planned anew. @default 120_000 */
   effectTimeoutMs: number
 }
@@ -69,6 +73,8 @@ export const REPAIR_DEFAULTS: RepairOptions = {
   copiesPerPeerMax: 4,
   movingShareMax: 0.25,
   retryMs: 1_000,
+  scanBlocksMax: 5_000,
+  rescanMs: 60_000,
   effectTimeoutMs: 120_000,
 }
 
