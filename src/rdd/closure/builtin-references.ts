@@ -72,7 +72,7 @@ function indexOfGlobal(global: object): Index {
     // Only what the language or Node defines: a user's own globals are captured by value.
     if (!isStandardGlobal(name)) continue
     const value = ownValue(global, name, READ_ACCESSORS.has(name))
-    if (!isObject(value)) continue
+    if (!isObject(value) || value === global) continue
     add(index, value, { kind: 'global', path: [name] })
     addMembers(index, value, path => ({ kind: 'global', path: [name, ...path] }))
   }

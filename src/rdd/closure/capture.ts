@@ -1,4 +1,5 @@
 import { types } from 'node:util'
+import { CaptureTrail, type Position } from './capture-trail.ts'
 import { builtinReference, isStandardGlobal } from './builtin-references.ts'
 import type {
   Capture,
@@ -8,7 +9,6 @@ import type {
   ObjectParts,
   Primitive,
   Property,
-  SourceLocation,
   SymbolValue,
   Value,
 } from './closure-graph.ts'
@@ -18,14 +18,13 @@ import { inspectFunction, locateFunction, type ClosureScope } from './function-i
 import { functionLocation, sourceLocation } from './function-location.ts'
 import { functionSource, type FunctionSource } from './function-source.ts'
 import { instanceName, rebuildable, unshippable } from './native-objects.ts'
-import { obstacleReasons, refusal, type CaptureSite } from './refusal.ts'
+import { obstacleReasons } from './refusal.ts'
 import {
   isEnginePrototype,
   isNamespace,
   isNativeText,
   isObject,
   isRow,
-  joinPath,
   ownConstructor,
   pathStep,
   shortly,
@@ -58,41 +57,45 @@ export function capture(fn: Function, options: CaptureOptions = {}): CapturedClo
 /** Bytes a node or value takes besides its content, rounded up; the limit need not be exact. */
 const OVERHEAD_BYTES = 8
 
+/** A node whose number is given but whose content is still to be looked at. */
+interface Pending {
+  id: number
+  make: () => Node
+  position: Position
+}
+
 class Capturer {
-  readonly #site: CaptureSite
-  readonly #maxBytes: number
-  readonly #maxNodes: number
+  readonly #trail: CaptureTrail
   readonly #globals: object | undefined
   readonly #ids = new Map<object, number>()
   readonly #nodes: Node[] = []
-  readonly #warnings: string[] = []
-  #sizeBytes = 0
-  #countedNodes = 0
-  #longestPath: readonly string[] = []
+  /** A list instead of recursion, so that no depth of a user's data overflows the stack. */
+  readonly #pending: Pending[] = []
   /** Global objects of other contexts met on the way; their intrinsics are ours by name. */
   readonly #realms = new Set<object>()
-  /** Where the function being captured stands, for refusals deep inside. */
-  #path: string[] = []
-  #place: SourceLocation | undefined
 
   constructor(fn: Function, options: CaptureOptions) {
-    this.#site = { operator: options.operator, location: functionLocation(fn) }
-    this.#place = this.#site.location
-    this.#maxBytes = options.maxBytes ?? closureLimits.maxBytes
-    this.#maxNodes = options.maxNodes ?? closureLimits.maxNodes
+    this.#trail = new CaptureTrail(
+      { operator: options.operator, location: functionLocation(fn) },
+      options.maxBytes ?? closureLimits.maxBytes,
+      options.maxNodes ?? closureLimits.maxNodes,
+    )
     this.#globals = options.globals
     if (options.globals !== undefined) this.#realms.add(options.globals)
   }
 
   capture(fn: Function): CapturedClosure {
     const root = this.#value(fn)
-    if (this.#sizeBytes > closureLimits.warnBytes) {
-      this.#warnings.push(
-        `the captured values take about ${this.#sizeBytes} bytes and go to every peer that runs a task: broadcast() ` +
-          'what is large',
-      )
+    for (let next = this.#pending.pop(); next !== undefined; next = this.#pending.pop()) {
+      const before = this.#pending.length
+      this.#trail.return(next.position)
+      this.#nodes[next.id] = next.make()
+      // Depth first, and first things first: refusals name the first variable that is at fault.
+      this.#pending.push(...this.#pending.splice(before).reverse())
     }
-    return { root, nodes: this.#nodes, warnings: this.#warnings, sizeBytes: this.#sizeBytes }
+    this.#trail.warnOfSize()
+    const { warnings, sizeBytes } = this.#trail
+    return { root, nodes: this.#nodes, warnings, sizeBytes }
   }
 
   #value(value: unknown): Value {
@@ -121,27 +124,15 @@ class Capturer {
     return value
   }
 
-  /** Reserves the place before looking inside, so that cycles end. */
+  /** Gives out the number before anything looks inside, so that cycles end. */
   #node(value: object, make: () => Node): Value {
     const id = this.#nodes.length
     this.#ids.set(value, id)
-    this.#charge(OVERHEAD_BYTES)
+    // Before any loop over it: the length of a sparse array costs nothing to its owner.
+    this.#charge(OVERHEAD_BYTES + (!types.isProxy(value) && Array.isArray(value) ? value.length : 0))
+    this.#trail.countNode(isRow(value))
     this.#nodes.push({ kind: 'object', properties: [] })
-    if (this.#path.length > this.#longestPath.length) this.#longestPath = [...this.#path]
-    if (!isRow(value)) {
-      this.#countedNodes++
-      if (this.#countedNodes > this.#maxNodes) {
-        const path = this.#longestPath
-        const shown =
-          path.length <= 12 ? joinPath(path) : `${joinPath(path.slice(0, 8))} … ${joinPath(path.slice(-3))}`
-        this.#path = this.#path.slice(0, 1)
-        this.#refuse(
-          `it leads to more than ${this.#maxNodes} objects, the longest way being ${shown} (${path.length} steps); ` +
-            'capture only what the function needs, or broadcast() it',
-        )
-      }
-    }
-    this.#nodes[id] = make()
+    this.#pending.push({ id, make, position: this.#trail.position() })
     return { kind: 'node', id }
   }
 
@@ -177,7 +168,8 @@ class Capturer {
     if (types.isNativeError(value)) return this.#error(value)
     for (const [name, rebuild] of rebuildable) {
       if (!rebuild.matches(value)) continue
-      const args = rebuild.describe(value).map(arg => this.#value(arg))
+      const args = rebuild.describe(value)
+      for (const arg of args) this.#primitive(arg)
       const proto = this.#proto(value, name)
       const node = { kind: 'native', constructor: name, args, properties: [] } as const
       return proto === undefined ? { ...node, properties: [] } : { ...node, proto, properties: [] }
@@ -186,8 +178,6 @@ class Capturer {
   }
 
   #array(value: unknown[]): Node {
-    // Before the loop: the length of a sparse array costs nothing to its owner.
-    this.#charge(value.length)
     const items: Value[] = []
     for (let i = 0; i < value.length; i++) {
       items.push(i in value ? this.#within(`[${i}]`, () => this.#value(value[i])) : { kind: 'hole' })
@@ -337,27 +327,20 @@ class Capturer {
     const url = location?.url ?? ''
     this.#refusePackage(url)
     const source = this.#parse(fn, text)
-    const outer = this.#place
-    if (this.#path.length > 0)
-      this.#place = location === undefined ? undefined : sourceLocation(location, source)
-    try {
-      const node = this.#functionNode(fn, source, scopes)
-      if (url !== '') node.location = this.#place
-      return node
-    } finally {
-      this.#place = outer
-    }
+    const place = location === undefined || url === '' ? undefined : sourceLocation(location, source)
+    if (!this.#trail.atStart) this.#trail.place = place
+    return { ...this.#functionNode(fn, source, scopes), location: place }
   }
 
   #functionNode(fn: Function, source: FunctionSource, scopes: readonly ClosureScope[]): FunctionNode {
     const { obstacle, uses, dynamicImports } = source.free
     if (obstacle !== undefined) this.#refuse(obstacleReasons[obstacle])
-    this.#charge(source.text.length + (this.#place?.file.length ?? 0))
+    this.#charge(source.text.length + (this.#trail.place?.file.length ?? 0))
     if (dynamicImports.some(specifier => specifier?.startsWith('node:') !== true)) {
-      this.#warn('import() is resolved on the executing peer')
+      this.#trail.warn('import() is resolved on the executing peer')
     }
     if (source.privateStatics)
-      this.#warn(`static #private state of ${fn.name} starts again on the executing peer`)
+      this.#trail.warn(`static #private state of ${fn.name} starts again on the executing peer`)
     const realm = scopes.find(scope => scope.type === 'Global')?.variables
     if (realm !== undefined && realm !== globalThis) this.#realms.add(realm)
     const captures: Capture[] = []
@@ -365,6 +348,7 @@ class Capturer {
       const captured = this.#variable(name, use, scopes, realm)
       if (captured !== undefined) captures.push(captured)
     }
+    this.#superclass(fn, source, captures)
     return {
       kind: 'function',
       source: source.text,
@@ -374,6 +358,17 @@ class Capturer {
       properties: this.#functionProperties(fn, source),
       prototype: this.#prototypeOf(fn, source),
       location: undefined,
+    }
+  }
+
+  #superclass(fn: Function, { superclass }: FunctionSource, captures: Capture[]): void {
+    if (superclass === undefined) return
+    const captured = captures.find(({ name }) => name === superclass)
+    if (captured !== undefined) captured.early = true
+    else {
+      const parent: unknown = Object.getPrototypeOf(fn)
+      const value = this.#within(superclass, () => this.#value(parent))
+      captures.push({ name: superclass, value, assigned: false, early: true })
     }
   }
 
@@ -393,7 +388,11 @@ class Capturer {
         return isStandardGlobal(name) ? undefined : this.#captured(name, use, Reflect.get(globals, name))
       }
       if (use.typeofOnly || isStandardGlobal(name)) return undefined
-      return this.#refuse('no variable of that name can be seen from the function; declare or import it')
+      return this.#refuse(
+        use.early
+          ? 'it is used only while the class is defined, so the engine kept no trace of it; use it in a method, too'
+          : 'no variable of that name can be seen from the function; declare or import it',
+      )
     })
   }
 
@@ -407,19 +406,20 @@ class Capturer {
 
   #captured(name: string, use: VariableUse, value: unknown): Capture {
     if (use.assigned) {
-      this.#warn(
+      this.#trail.warn(
         `assigning ${name} changes a copy: changes stay on the executing peer; use reduce() or an accumulator`,
       )
     }
-    const members = isNamespace(name, value) && !use.whole ? use.members : undefined
-    const module = types.isModuleNamespaceObject(value) ? this.#builtinModule(value) : undefined
-    const shipped =
-      module ??
-      // A table of its own for each function: another one may use other members.
-      (members === undefined
-        ? this.#value(value)
-        : this.#node({}, () => this.#namespace(value as object, members)))
+    const shipped = isNamespace(name, value) ? this.#module(value, use) : this.#value(value)
     return { name, value: shipped, assigned: use.assigned, early: use.early }
+  }
+
+  /** Of a module as a whole, only what is used by name: its other exports may be what cannot be shipped. */
+  #module(namespace: object, use: VariableUse): Value {
+    const module = types.isProxy(namespace) ? undefined : this.#builtinModule(namespace)
+    if (module !== undefined || use.whole) return module ?? this.#value(namespace)
+    // A table of its own for each function: another one may use other members.
+    return this.#node({}, () => this.#namespace(namespace, use.members))
   }
 
   /** `import * as fs from 'node:fs'`: the namespace object's default is the module itself. */
@@ -490,29 +490,15 @@ class Capturer {
   }
 
   #charge(bytes: number): void {
-    this.#sizeBytes += bytes
-    if (this.#sizeBytes <= this.#maxBytes) return
-    this.#refuse(`it makes the closure larger than ${this.#maxBytes} bytes; broadcast() it instead`)
+    this.#trail.charge(bytes)
   }
 
   #within<T>(part: string, act: () => T): T {
-    this.#path.push(part)
-    const result = act()
-    // Not in a finally: a refusal on its way out has read the path already, and nothing goes on after one.
-    this.#path.pop()
-    return result
-  }
-
-  #warn(text: string): void {
-    const where = this.#place === undefined ? '' : `${this.#place.file}:${this.#place.line}: `
-    const warning = `${where}${text}`
-    if (!this.#warnings.includes(warning)) this.#warnings.push(warning)
+    return this.#trail.within(part, act)
   }
 
   #refuse(reason: string, cause?: unknown): never {
-    const inside = this.#place !== this.#site.location && this.#place !== undefined
-    const seen = inside ? ` (seen from ${this.#place?.file}:${this.#place?.line})` : ''
-    throw refusal(this.#site, joinPath(this.#path), `${reason}${seen}`, cause)
+    return this.#trail.refuse(reason, cause)
   }
 }
 

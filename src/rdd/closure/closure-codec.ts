@@ -221,7 +221,7 @@ function writeNode(writer: ByteWriter, node: Node): void {
       return
     case 'native':
       writer.string(node.constructor)
-      writer.list(node.args, value)
+      writer.list(node.args, arg => writeValue(writer, { kind: 'primitive', value: arg }))
       writeParts(writer, node)
       return
     case 'bytes':
@@ -259,7 +259,11 @@ function readNode(reader: ByteReader, nodes: number): Node {
     }
     case 'native': {
       const constructor = reader.string()
-      const args = reader.list(value)
+      const args = reader.list(() => {
+        const arg = value()
+        if (arg.kind !== 'primitive') throw new RangeError('an argument that is no primitive')
+        return arg.value
+      })
       return { kind, constructor, args, ...readParts(reader, nodes) }
     }
     case 'bytes':

@@ -51,7 +51,7 @@ export type Node =
   | ({ kind: 'set'; items: Value[] } & ObjectParts)
   | ({ kind: 'error' } & ObjectParts)
   /** Made again by `new constructor(...args)`; only constructors of `rebuildable` (see native-objects.ts). */
-  | ({ kind: 'native'; constructor: string; args: Value[] } & ObjectParts)
+  | ({ kind: 'native'; constructor: string; args: Primitive[] } & ObjectParts)
   /** Raw bytes under a typed array, a Buffer, a DataView or an ArrayBuffer; each gets its own copy. */
   | { kind: 'bytes'; view: string; bytes: Uint8Array }
   | { kind: 'prototype-of'; constructor: Value }

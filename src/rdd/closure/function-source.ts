@@ -11,6 +11,8 @@ export interface FunctionSource {
   /** The text itself names the function. */
   named: boolean
   free: FreeVariables
+  /** Variable that stands after `extends`; its value is the prototype of the class, whatever was written there. */
+  superclass: string | undefined
   /** Offset in the text of the place that V8 calls the function's location. */
   anchor: number
   /** Instances have state that cannot be read or written from outside. */
@@ -59,7 +61,12 @@ function analyse(text: string): FunctionSource {
   return analyseMethod(text)
 }
 
-const ordinary = { privateInstances: false, privateStatics: false, keptStatics: new Set<string>() }
+const ordinary = {
+  superclass: undefined,
+  privateInstances: false,
+  privateStatics: false,
+  keptStatics: new Set<string>(),
+}
 
 /** The text as one whole function or class expression; undefined when it must be a method. */
 function parseExpression(text: string): AnyNode | undefined {
@@ -146,18 +153,38 @@ function analyseClass(text: string, node: Class): FunctionSource {
       shipped.slice(0, member.start) + blank(text.slice(member.start, member.end)) + shipped.slice(member.end)
     return false
   })
+  const superclass = superclassName(text, node)
+  if (superclass !== undefined && node.superClass) {
+    const { start, end } = node.superClass
+    shipped =
+      shipped.slice(0, start) +
+      superclass +
+      blank(text.slice(start + superclass.length, end)) +
+      shipped.slice(end)
+    // Seldom seen by the functions of the class, so the engine keeps no variable to read it from.
+    node.superClass = null
+  }
   const own = members.find(member => member.type === 'MethodDefinition' && member.kind === 'constructor')
   return {
     text: shipped,
     form: 'expression',
     type: 'class',
     named: node.id !== null && node.id !== undefined,
-    free: freeVariables(node),
+    free: freeVariables(node as AnyNode),
+    superclass,
     anchor: own?.type === 'MethodDefinition' ? own.value.start : 0,
     privateInstances,
     privateStatics,
     keptStatics,
   }
+}
+
+/** The name as written, or for an expression one as short that the text does not use. */
+function superclassName(text: string, { superClass }: Class): string | undefined {
+  if (superClass?.type === 'Identifier') return superClass.name
+  if (!superClass || superClass.type === 'Literal') return undefined
+  const names = 'abcdefghijklmnopqrstuvwxyz'.split('').map(letter => `$${letter}`)
+  return names.find(name => !text.includes(name))
 }
 
 function isFunction(node: AnyNode | null | undefined): boolean {

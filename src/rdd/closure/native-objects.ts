@@ -1,12 +1,13 @@
 import { types } from 'node:util'
 import type { Primitive } from './closure-graph.ts'
+import { isObject } from './value-shape.ts'
 
 /** How an object with state inside the engine is described by plain arguments, and made again from them. */
 interface Rebuild {
   matches(value: object): boolean
-  describe(value: object): (Primitive | Record<string, Primitive>)[]
+  describe(value: object): Primitive[]
   /** Must stand any arguments: they come off the wire. Throws what the constructor throws. */
-  build(args: readonly unknown[]): object
+  build(args: readonly Primitive[]): object
 }
 
 type Options = Record<string, Primitive>
@@ -66,10 +67,11 @@ export const rebuildable: ReadonlyMap<string, Rebuild> = new Map<string, Rebuild
     {
       matches: value => value instanceof TextDecoder,
       describe: value => {
-        const { encoding, fatal, ignoreBOM } = value as TextDecoder
-        return [encoding, { fatal, ignoreBOM }]
+        const { encoding, fatal, ignoreBOM } = value as InstanceType<typeof TextDecoder>
+        return [encoding, fatal, ignoreBOM]
       },
-      build: ([encoding, options]) => new TextDecoder(String(encoding), Object(options) as Options),
+      build: ([encoding, fatal, ignoreBOM]) =>
+        new TextDecoder(String(encoding), { fatal: fatal === true, ignoreBOM: ignoreBOM === true }),
     },
   ],
   intl('Collator', Intl.Collator),
@@ -94,12 +96,14 @@ function intl(
     {
       matches: value => value instanceof format,
       describe: value => {
-        const { locale, ...options } = (value as IntlFormat).resolvedOptions() as { locale: string } & Options
-        for (const [key, option] of Object.entries(options))
-          if (typeof option === 'object') delete options[key]
-        return [locale, options]
+        const { locale, ...options } = (value as IntlFormat).resolvedOptions() as Options
+        // Lists among them (pluralCategories) are answers, not options.
+        return [locale, ...Object.entries(options).flatMap(option => (isObject(option[1]) ? [] : option))]
       },
-      build: ([locale, options]) => new format(String(locale), Object(options) as object),
+      build: ([locale, ...options]) => {
+        const pairs = options.flatMap((key, i) => (i % 2 === 0 ? [[String(key), options[i + 1]]] : []))
+        return new format(String(locale), Object.fromEntries(pairs) as Options)
+      },
     },
   ]
 }

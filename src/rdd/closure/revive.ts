@@ -26,13 +26,15 @@ type Assign = (value: unknown) => void
 
 class Reviver {
   readonly #nodes: readonly Node[]
-  /** By node id. An object stands here from its birth, a function from its completion. */
+  /** By node id. An object stands here from its birth, filled or not; a function when it is built. */
   readonly #built = new Map<number, unknown>()
   readonly #inProgress = new Set<number>()
   /** Functions being built a second time because a class around them needs them first. */
   readonly #forced = new Set<number>()
   /** By the node that is missing. */
   readonly #waiting = new Map<number, Assign[]>()
+  /** Contents still to be put into objects: a list, so that deep data does not overflow the stack. */
+  readonly #fills: (() => void)[] = []
 
   constructor(nodes: readonly Node[]) {
     this.#nodes = nodes
@@ -40,11 +42,17 @@ class Reviver {
 
   revive(root: Value): unknown {
     const value = this.#value(root)
+    this.#fill()
     for (const [id, assigns] of this.#waiting) {
       const late = this.#node(id)
       for (const assign of assigns) assign(late)
     }
+    this.#fill()
     return value
+  }
+
+  #fill(): void {
+    for (let fill = this.#fills.pop(); fill !== undefined; fill = this.#fills.pop()) fill()
   }
 
   #value(value: Value): unknown {
@@ -90,46 +98,49 @@ class Reviver {
       case 'native': {
         const rebuild = rebuildable.get(node.constructor)
         if (rebuild === undefined) throw new TypeError(`${node.constructor} cannot be made by name`)
-        const object = this.#keep(id, rebuild.build(node.args.map(arg => this.#value(arg))))
-        this.#fillParts(object, node)
-        return object
+        const object = rebuild.build(node.args)
+        return this.#keep(id, object, () => this.#fillParts(object, node))
       }
       case 'array': {
-        const array = this.#keep(id, new Array<unknown>(node.items.length))
-        for (const [i, item] of node.items.entries()) if (item.kind !== 'hole') array[i] = this.#value(item)
-        this.#fillParts(array, node)
-        return array
+        const array = new Array<unknown>(node.items.length)
+        return this.#keep(id, array, () => {
+          for (const [i, item] of node.items.entries()) if (item.kind !== 'hole') array[i] = this.#value(item)
+          this.#fillParts(array, node)
+        })
       }
       case 'map': {
-        const map = this.#keep(id, new Map<unknown, unknown>())
-        for (const [key, item] of node.entries) map.set(this.#value(key), this.#value(item))
-        this.#fillParts(map, node)
-        return map
+        const map = new Map<unknown, unknown>()
+        return this.#keep(id, map, () => {
+          for (const [key, item] of node.entries) map.set(this.#value(key), this.#value(item))
+          this.#fillParts(map, node)
+        })
       }
       case 'set': {
-        const set = this.#keep(id, new Set<unknown>())
-        for (const item of node.items) set.add(this.#value(item))
-        this.#fillParts(set, node)
-        return set
+        const set = new Set<unknown>()
+        return this.#keep(id, set, () => {
+          for (const item of node.items) set.add(this.#value(item))
+          this.#fillParts(set, node)
+        })
       }
       case 'error': {
-        const error = this.#keep(id, new Error())
-        this.#fillParts(error, node)
-        for (const key of ['message', 'stack', 'cause', 'errors']) {
-          if (Object.hasOwn(error, key)) Object.defineProperty(error, key, { enumerable: false })
-        }
-        return error
+        const error = new Error()
+        return this.#keep(id, error, () => {
+          this.#fillParts(error, node)
+          for (const key of ['message', 'stack', 'cause', 'errors']) {
+            if (Object.hasOwn(error, key)) Object.defineProperty(error, key, { enumerable: false })
+          }
+        })
       }
       case 'object':
         break
     }
-    const object = this.#keep(id, {})
-    this.#fillParts(object, node)
-    return object
+    const object = {}
+    return this.#keep(id, object, () => this.#fillParts(object, node))
   }
 
-  #keep<T>(id: number, value: T): T {
+  #keep<T>(id: number, value: T, fill?: () => void): T {
     this.#built.set(id, value)
+    if (fill !== undefined) this.#fills.push(fill)
     return value
   }
 
@@ -167,15 +178,16 @@ class Reviver {
     for (const capture of node.captures) {
       if (!this.#canWait(id, capture)) values.set(capture, this.#value(capture.value))
     }
+    // A superclass may be a member of a captured object, which must be whole before the class is defined.
+    if (node.captures.some(capture => capture.early)) this.#fill()
     this.#inProgress.delete(id)
     // One of the captured objects may hold the function itself, which then stands already.
     if (this.#built.has(id)) return this.#built.get(id)
     const { made, assigns } = compile(node, id, values)
-    this.#keep(id, made)
+    this.#keep(id, made, () => this.#fillFunction(made, node))
     for (const [capture, assign] of assigns) this.#await(capture, assign)
     for (const assign of this.#waiting.get(id) ?? []) assign(made)
     this.#waiting.delete(id)
-    this.#fillFunction(made, node)
     return made
   }
 
@@ -248,7 +260,10 @@ function compile(node: FunctionNode, id: number, values: ReadonlyMap<Capture, un
           lineOffset: node.location.line - 1,
           columnOffset: node.location.column - 1 - prefix.length - before.length,
         }),
-    importModuleDynamically: vm.constants.USE_MAIN_CONTEXT_DEFAULT_LOADER,
+    // Node warns once that this is experimental, so only for those who use it.
+    ...(/\bimport\b/.test(node.source) && {
+      importModuleDynamically: vm.constants.USE_MAIN_CONTEXT_DEFAULT_LOADER,
+    }),
   })
   const factory: unknown = script.runInThisContext()
   if (typeof factory !== 'function') throw new TypeError('text that ends its own wrapping')
