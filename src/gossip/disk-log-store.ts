@@ -60,6 +60,15 @@ export class DiskLogStore implements LogStore {
   }
 
   async load(): Promise<StoredLog> {
+    try {
+      return await this.#load()
+    } catch (error) {
+      await this.#closeSegments()
+      throw error
+    }
+  }
+
+  async #load(): Promise<StoredLog> {
     await mkdir(this.#directory, { recursive: true, mode: 0o700 })
     const names = (await readdir(this.#directory)).sort()
     for (const name of names) {
@@ -118,7 +127,8 @@ export class DiskLogStore implements LogStore {
         unsynced = true
       }
     }
-    if (unsynced) await this.#segments.at(-1)!.sync()
+    // None is left when a snapshot from the leader has replaced the entries before it.
+    if (unsynced) await this.#segments.at(-1)?.sync()
   }
 
   async readSnapshot(): Promise<Snapshot | undefined> {
@@ -128,7 +138,12 @@ export class DiskLogStore implements LogStore {
 
   /** Also marks how far the log is durable, so that damage while the peer is down is told from a torn record. */
   async close(): Promise<void> {
-    if (this.#lastIndex !== this.#markedIndex) await this.#writeHardState(this.#hardState, this.#lastIndex)
+    const durableIndex = this.#lastIndex
+    await this.#closeSegments()
+    if (durableIndex !== this.#markedIndex) await this.#writeHardState(this.#hardState, durableIndex)
+  }
+
+  async #closeSegments(): Promise<void> {
     for (const segment of this.#segments) await segment.close()
     this.#segments = []
   }
@@ -174,8 +189,8 @@ export class DiskLogStore implements LogStore {
         await loaded.segment.remove()
         continue
       }
-      if (firstIndex !== expected) throw corrupt(loaded.segment.file, 0, `entry ${expected} belongs here`)
       this.#segments.push(loaded.segment)
+      if (firstIndex !== expected) throw corrupt(loaded.segment.file, 0, `entry ${expected} belongs here`)
       for (const entry of loaded.entries) entries.push(entry)
     }
     return entries
@@ -276,7 +291,10 @@ export class DiskLogStore implements LogStore {
     if ((await sumInSlices([bytes.subarray(12)])) !== bytes.readUInt32LE(8)) return undefined
     const dataAt = SNAPSHOT_PREFIX_BYTES + bytes.readUInt32LE(12)
     const meta = snapshotMetaSchema.parse(unpack(bytes.subarray(SNAPSHOT_PREFIX_BYTES, dataAt)))
-    return { ...meta, data: bytes.subarray(dataAt) }
+    return {
+      ...meta,
+      data: new Uint8Array(bytes.buffer, bytes.byteOffset + dataAt, bytes.byteLength - dataAt),
+    }
   }
 
   #snapshotFile(index: number): string {
