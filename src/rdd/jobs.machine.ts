@@ -81,7 +81,10 @@ export class Jobs implements SubMachine<JobsCommand, JobsResult> {
 
   assertInvariants(): void {
     for (const job of this.#jobs.values()) {
-      invariant((job.status === 'running') === (job.endedMs === undefined), `${job.jobId} has ended without an end`)
+      invariant(
+        (job.status === 'running') === (job.endedMs === undefined),
+        `${job.jobId} has ended without an end`,
+      )
     }
   }
 

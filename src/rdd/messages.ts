@@ -8,13 +8,13 @@ import { message } from '../base/transport.ts'
  */
 
 const count = z.number().int().nonnegative()
-const bytes = z.instanceof(Uint8Array)
+const bytes = z.custom<Uint8Array>(value => value instanceof Uint8Array)
 
 const wireError: z.ZodType<WireError> = z.object({
   code: z.custom<ErrorCode>(value => typeof value === 'string'),
   message: z.string(),
   details: z.record(z.string(), z.unknown()),
-  cause: z.lazy(() => wireError).optional(),
+  cause: z.lazy(() => wireError).exactOptional(),
 }) as z.ZodType<WireError>
 
 const taskId = z.object({ stage: count, partition: count, attempt: count, term: count })
@@ -22,7 +22,10 @@ const taskId = z.object({ stage: count, partition: count, attempt: count, term: 
 const stage = z.object({
   id: count,
   root: count,
-  sink: z.union([z.object({ kind: z.literal('shuffle'), node: count }), z.object({ kind: z.literal('result') })]),
+  sink: z.union([
+    z.object({ kind: z.literal('shuffle'), node: count }),
+    z.object({ kind: z.literal('result') }),
+  ]),
   partitions: z.array(count),
   parents: z.array(count),
   reads: z.array(count),
@@ -42,7 +45,13 @@ const metrics = z.object({
 })
 
 const endedOutcome = z.discriminatedUnion('type', [
-  z.object({ type: z.literal('map-output'), shuffle: z.string(), checksum: count, sizeBytes: count, metrics }),
+  z.object({
+    type: z.literal('map-output'),
+    shuffle: z.string(),
+    checksum: count,
+    sizeBytes: count,
+    metrics,
+  }),
   z.object({
     type: z.literal('result'),
     checksum: count,
@@ -54,7 +63,7 @@ const endedOutcome = z.discriminatedUnion('type', [
   z.object({
     type: z.literal('failed'),
     error: wireError,
-    fetch: z.object({ node: count, map: count, peer: z.string() }).optional(),
+    fetch: z.object({ node: count, map: count, peer: z.string() }).exactOptional(),
   }),
   z.object({ type: z.literal('worker-died'), error: wireError }),
 ])
@@ -65,7 +74,7 @@ const progress = z.object({
   executors: count,
 })
 
-const nothing = z.object({})
+const nothing: z.ZodType<object> = z.object({})
 
 // Requester → leader
 
@@ -117,8 +126,8 @@ export const jobUpdate = message({
     jobId: z.string(),
     epoch: count,
     state: z.enum(['running', 'done', 'failed']),
-    progress: progress.optional(),
-    error: wireError.optional(),
+    progress: progress.exactOptional(),
+    error: wireError.exactOptional(),
   }),
   reply: nothing,
 })
@@ -134,8 +143,12 @@ export const runTasks = message({
     session: z.string(),
     planHash: z.string(),
     /** Rides along the first time when it is small. */
-    plan: bytes.optional(),
+    plan: bytes.exactOptional(),
     requester,
+    /** Directory that the result tasks write their part files below, when the action saves. */
+    save: z.string().exactOptional(),
+    /** Name of the map outputs that the tasks make: `<session>/<fingerprint>`. */
+    output: z.string().exactOptional(),
     stage,
     shuffles: z.array(shuffleLocations),
     tasks: z.array(z.object({ id: taskId, holders: z.record(z.string(), z.array(z.string())) })),
@@ -160,7 +173,13 @@ export const cancelTasks = message({
 export const taskEnded = message({
   name: 'rdd.task.ended',
   from: 'peers',
-  request: z.object({ jobId: z.string(), id: taskId, outcome: endedOutcome }),
+  request: z.object({
+    jobId: z.string(),
+    id: taskId,
+    outcome: endedOutcome,
+    /** Partitions of cached RDDs that this peer keeps since this task. */
+    kept: z.array(z.object({ fingerprint: z.string(), partition: count })),
+  }),
   reply: nothing,
 })
 
@@ -193,12 +212,13 @@ export const inventory = message({
   reply: z.object({
     workers: count,
     sessions: z.array(z.string()),
+    kept: z.array(z.object({ fingerprint: z.string(), partition: count })),
     running: z.array(z.object({ jobId: z.string(), id: taskId })),
     outputs: z.array(
       z.object({
         jobId: z.string(),
         id: taskId,
-        shuffle: z.object({ key: z.string(), map: count }).optional(),
+        shuffle: z.object({ key: z.string(), map: count }).exactOptional(),
         checksum: count,
         sizeBytes: count,
       }),
@@ -228,7 +248,7 @@ export const resultReady = message({
     checksum: count,
     sizeBytes: count,
     rows: count,
-    inline: bytes.optional(),
+    inline: bytes.exactOptional(),
   }),
   /** `taken`: the executor may drop it. */
   reply: z.object({ taken: z.boolean() }),

@@ -50,7 +50,10 @@ export class OutputRegistry {
   assertInvariants(executors: ReadonlySet<string>): void {
     for (const [shuffle, outputs] of this.#shuffles) {
       for (const [map, output] of outputs) {
-        invariant(executors.has(output.peer), `map output ${map} of ${shuffle} is at the absent peer ${output.peer}`)
+        invariant(
+          executors.has(output.peer),
+          `map output ${map} of ${shuffle} is at the absent peer ${output.peer}`,
+        )
       }
     }
   }

@@ -41,7 +41,14 @@ export interface SealedOutput {
 export type EndedOutcome =
   | { type: 'map-output'; shuffle: string; checksum: number; sizeBytes: number; metrics: TaskMetrics }
   /** `accepted`: the requester has it already (small results travel at once). */
-  | { type: 'result'; checksum: number; sizeBytes: number; rows: number; accepted: boolean; metrics: TaskMetrics }
+  | {
+      type: 'result'
+      checksum: number
+      sizeBytes: number
+      rows: number
+      accepted: boolean
+      metrics: TaskMetrics
+    }
   | { type: 'failed'; error: WireError; fetch?: { node: NodeId; map: number; peer: string } }
   /** The worker thread died under the task. */
   | { type: 'worker-died'; error: WireError }
@@ -51,7 +58,12 @@ export type SchedulerEvent =
   /** Its connection is closed and re-dialling refused, or membership says dead. */
   | { type: 'executor-gone'; peer: string }
   /** What a surviving executor has, asked for by a new leader. */
-  | { type: 'inventory-received'; peer: string; running: { jobId: string; id: TaskId }[]; outputs: SealedOutput[] }
+  | {
+      type: 'inventory-received'
+      peer: string
+      running: { jobId: string; id: TaskId }[]
+      outputs: SealedOutput[]
+    }
   | { type: 'job-submitted'; job: JobSpec }
   | { type: 'task-ended'; peer: string; jobId: string; id: TaskId; outcome: EndedOutcome }
   | { type: 'result-accepted'; jobId: string; partitions: number[] }
@@ -59,6 +71,8 @@ export type SchedulerEvent =
   | { type: 'job-closed'; jobId: string }
   | { type: 'job-cancelled'; jobId: string; reason: string }
   | { type: 'lease-renewed'; session: string }
+  /** An executor keeps outputs of a session that this leader has not heard from: its lease starts afresh, in full. */
+  | { type: 'session-found'; session: string }
   | { type: 'tick' }
 
 export interface JobProgress {

@@ -2,13 +2,7 @@ import { invariant, type WireError } from '../base/errors.ts'
 import { SCHEDULER } from './config.ts'
 import { JobState, type TaskState } from './job-state.ts'
 import { OutputRegistry } from './output-registry.ts'
-import type {
-  EndedOutcome,
-  JobSpec,
-  SchedulerEffect,
-  SchedulerEvent,
-  SealedOutput,
-} from './scheduler-types.ts'
+import type { JobSpec, SchedulerEffect, SchedulerEvent, SealedOutput } from './scheduler-types.ts'
 import { attemptKey, type Stage, type TaskId } from './task.ts'
 
 interface Executor {
@@ -65,7 +59,7 @@ export class Scheduler {
         this.#onSubmitted(event.job, nowMs)
         break
       case 'task-ended':
-        this.#onTaskEnded(event.peer, event.jobId, event.id, event.outcome)
+        this.#onTaskEnded(event, nowMs)
         break
       case 'result-accepted':
         this.#onAccepted(event.jobId, event.partitions)
@@ -78,6 +72,9 @@ export class Scheduler {
         break
       case 'lease-renewed':
         this.#leases.set(event.session, nowMs + SCHEDULER.leaseMs)
+        break
+      case 'session-found':
+        if (!this.#leases.has(event.session)) this.#leases.set(event.session, nowMs + SCHEDULER.leaseMs)
         break
       case 'tick':
         this.#onTick(nowMs)
@@ -123,7 +120,11 @@ export class Scheduler {
       }
       const job = this.#jobs.get(output.jobId)
       if (job === undefined) {
-        this.#sealedResults.set(`${output.jobId} ${output.id.partition}`, { peer: event.peer, output, untilMs })
+        this.#sealedResults.set(`${output.jobId} ${output.id.partition}`, {
+          peer: event.peer,
+          output,
+          untilMs,
+        })
       } else {
         job.sealResult(output.id.partition, event.peer)
         this.#cancelDone(job)
@@ -131,7 +132,8 @@ export class Scheduler {
     }
     for (const { jobId, id } of event.running) {
       const job = this.#jobs.get(jobId)
-      if (job === undefined) this.#orphans.set(`${jobId} ${attemptKey(id)}`, { jobId, id, peer: event.peer, untilMs })
+      if (job === undefined)
+        this.#orphans.set(`${jobId} ${attemptKey(id)}`, { jobId, id, peer: event.peer, untilMs })
       else this.#adopt(job, id, event.peer)
     }
   }
@@ -169,8 +171,10 @@ export class Scheduler {
     this.#finishIfDone(job)
   }
 
-  #onTaskEnded(peer: string, jobId: string, id: TaskId, outcome: EndedOutcome): void {
+  #onTaskEnded(event: Extract<SchedulerEvent, { type: 'task-ended' }>, nowMs: number): void {
+    const { peer, jobId, id, outcome } = event
     const key = attemptKey(id)
+    this.#orphans.delete(`${jobId} ${key}`)
     this.#executors.get(peer)?.running.delete(`${jobId} ${key}`)
     // A map output is worth keeping even when its job is over: it belongs to the session.
     if (outcome.type === 'map-output' && this.#executors.has(peer)) {
@@ -178,6 +182,15 @@ export class Scheduler {
     }
     const job = this.#jobs.get(jobId)
     const task = job?.task(id)
+    if (job === undefined && outcome.type === 'result' && this.#executors.has(peer)) {
+      // Begun under an earlier leader; the requester has yet to send the plan to this one.
+      const output = { jobId, id, checksum: outcome.checksum, sizeBytes: outcome.sizeBytes }
+      this.#sealedResults.set(`${jobId} ${id.partition}`, {
+        peer,
+        output,
+        untilMs: nowMs + SCHEDULER.orphanMs,
+      })
+    }
     if (job === undefined || task === undefined) return
     task.running.delete(key)
     switch (outcome.type) {
@@ -251,7 +264,11 @@ export class Scheduler {
   #finishIfDone(job: JobState): void {
     if (!job.finished && job.allAccepted()) {
       job.finished = true
-      this.#effects.push({ type: 'job-done', jobId: job.spec.jobId, progress: job.progress(this.#executors.size) })
+      this.#effects.push({
+        type: 'job-done',
+        jobId: job.spec.jobId,
+        progress: job.progress(this.#executors.size),
+      })
       this.#cancelRunning(job)
     }
   }
@@ -292,7 +309,12 @@ export class Scheduler {
   #cancelOthers(job: JobState, task: TaskState): void {
     for (const [key, attempt] of task.running) {
       this.#executors.get(attempt.peer)?.running.delete(`${job.spec.jobId} ${key}`)
-      this.#effects.push({ type: 'cancel-tasks', peer: attempt.peer, jobId: job.spec.jobId, ids: [attempt.id] })
+      this.#effects.push({
+        type: 'cancel-tasks',
+        peer: attempt.peer,
+        jobId: job.spec.jobId,
+        ids: [attempt.id],
+      })
     }
     task.running.clear()
   }
@@ -314,7 +336,8 @@ export class Scheduler {
       this.#orphans.delete(key)
       this.#effects.push({ type: 'cancel-tasks', peer: orphan.peer, jobId: orphan.jobId, ids: [orphan.id] })
     }
-    for (const [key, sealed] of this.#sealedResults) if (sealed.untilMs <= nowMs) this.#sealedResults.delete(key)
+    for (const [key, sealed] of this.#sealedResults)
+      if (sealed.untilMs <= nowMs) this.#sealedResults.delete(key)
   }
 
   /** Gives waiting tasks of needed stages to executors with room, the job with the fewest running tasks first. */
@@ -332,7 +355,10 @@ export class Scheduler {
     for (const { job } of queues) if (job.changed) this.#report(job)
   }
 
-  #handOut(queues: { job: JobState; waiting: { stage: Stage; task: TaskState }[] }[], waitingTotal: number): void {
+  #handOut(
+    queues: { job: JobState; waiting: { stage: Stage; task: TaskState }[] }[],
+    waitingTotal: number,
+  ): void {
     const depth = this.#queueDepth(waitingTotal)
     const batches = new Map<string, Extract<SchedulerEffect, { type: 'run-tasks' }>>()
     const roomOf = (executor: Executor): number => executor.workers * depth - executor.running.size
@@ -415,7 +441,11 @@ export class Scheduler {
 
   #report(job: JobState): void {
     job.changed = false
-    this.#effects.push({ type: 'progress', jobId: job.spec.jobId, progress: job.progress(this.#executors.size) })
+    this.#effects.push({
+      type: 'progress',
+      jobId: job.spec.jobId,
+      progress: job.progress(this.#executors.size),
+    })
   }
 
   assertInvariants(): void {
@@ -423,7 +453,8 @@ export class Scheduler {
       for (const key of executor.running) {
         const space = key.lastIndexOf(' ')
         const job = this.#jobs.get(key.slice(0, space))
-        const held = job !== undefined && [...job.tasks()].some(task => task.running.has(key.slice(space + 1)))
+        const held =
+          job !== undefined && [...job.tasks()].some(task => task.running.has(key.slice(space + 1)))
         invariant(held, `executor ${peer} runs ${key}, but no task says so`)
       }
     }
@@ -443,6 +474,7 @@ export class Scheduler {
     invariant(this.#jobs.size === 0, 'jobs are left')
     invariant(this.#orphans.size === 0, 'orphans are left')
     invariant(this.#sealedResults.size === 0, 'sealed results are left')
-    for (const [peer, executor] of this.#executors) invariant(executor.running.size === 0, `${peer} still runs tasks`)
+    for (const [peer, executor] of this.#executors)
+      invariant(executor.running.size === 0, `${peer} still runs tasks`)
   }
 }

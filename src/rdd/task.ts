@@ -76,12 +76,14 @@ export type TaskOutcome =
  */
 export interface TaskPorts {
   /** Bytes [start, end) of a block, checksums verified, in chunks of about 64 KiB to 1 MiB; sync when local. */
-  readBlock(blockId: string, start: number, end: number, holders: string[]): AsyncIterable<Uint8Array> | Iterable<Uint8Array>
+  readBlock(
+    blockId: string,
+    start: number,
+    end: number,
+    holders: string[],
+  ): AsyncIterable<Uint8Array> | Iterable<Uint8Array>
   /** The buckets for one reduce partition, strictly in map order; throws FETCH_FAILED {shuffle, map, peer}. */
-  fetchBuckets(
-    locations: ShuffleLocations,
-    reduce: number,
-  ): AsyncIterable<{ map: number; bytes: Uint8Array }>
+  fetchBuckets(locations: ShuffleLocations, reduce: number): AsyncIterable<{ map: number; bytes: Uint8Array }>
   /** Cached partition of this peer as row-codec bytes. */
   cachedPartition(fingerprint: string, partition: number): Uint8Array | undefined
   keepPartition(fingerprint: string, partition: number, bytes: Uint8Array): void

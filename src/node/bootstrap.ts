@@ -1,0 +1,118 @@
+import { randomBytes } from 'node:crypto'
+import { readFile, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { asMeshId, hasCode, ShoalError, sleep, toWire, type Logger, type MeshId } from '../base/index.ts'
+import { MEMBERS_KEEPER, PEER } from './config.ts'
+import type { DataDirectory } from './data-directory.ts'
+import { loadIdentity, newMeshKey, PeerTransport, readMeshKey, writeMeshKey } from './net/index.ts'
+import type { PeerOptions } from './peer-options.ts'
+
+export interface Bootstrapped {
+  transport: PeerTransport
+  meshId: MeshId
+  name: string
+  /** This start creates the mesh. */
+  genesis: boolean
+  /** Drawn when the directory was made: with another one under the same key, the peer has forgotten what it promised. */
+  directoryId: string
+}
+
+/** From a data directory to a started transport that knows its mesh: created, joined or gone back to. */
+export async function bootstrap(
+  directory: DataDirectory,
+  options: PeerOptions,
+  log: Logger,
+): Promise<Bootstrapped> {
+  const identity = await loadIdentity(directory.path)
+  const record = await directory.readMesh()
+  const seeds = options.join ?? []
+  const founding = record === undefined && seeds.length === 0
+  const secret = await meshSecret(directory, options.meshKey, record !== undefined, founding)
+  const name = options.name ?? record?.name ?? identity.id.slice(-6)
+  const known = record?.meshId ?? (founding ? asMeshId(randomBytes(16).toString('hex')) : undefined)
+  const transport = await PeerTransport.open({
+    key: identity.key,
+    secret,
+    role: 'peer',
+    meshId: known,
+    name,
+    listen: options.listen ?? PEER.listen,
+    logger: log,
+  })
+  try {
+    const meshId = known ?? (await askMeshId(transport, seeds, log, options.signal))
+    const directoryId = await directoryIdOf(directory)
+    // The founder records its mesh only once its log says so too: see `recordMesh`.
+    if (!founding) await directory.writeMesh({ meshId, name, generation: (record?.generation ?? 0) + 1 })
+    return { transport, meshId, name, genesis: founding, directoryId }
+  } catch (error) {
+    await transport.close()
+    throw error
+  }
+}
+
+async function meshSecret(
+  directory: DataDirectory,
+  given: Uint8Array | undefined,
+  member: boolean,
+  founding: boolean,
+): Promise<Uint8Array> {
+  if (member) return await readMeshKey(directory.path)
+  if (founding) {
+    // An earlier start may have been cut off right here.
+    const kept = given ?? (await readMeshKey(directory.path).catch(() => undefined))
+    const secret = kept ?? newMeshKey()
+    await writeMeshKey(directory.path, secret)
+    return secret
+  }
+  const secret = given ?? (await readMeshKey(directory.path).catch(() => undefined))
+  if (secret === undefined) {
+    throw new ShoalError(
+      'NOT_ADMITTED',
+      { reason: 'no mesh key' },
+      `joining a mesh needs its secret: copy mesh.key of one of its peers and name it with --mesh-key`,
+    )
+  }
+  await writeMeshKey(directory.path, secret)
+  return secret
+}
+
+/** Tries the seeds until one answers: a joiner never founds a mesh of its own. A wrong secret ends it at once. */
+async function askMeshId(
+  transport: PeerTransport,
+  seeds: readonly string[],
+  log: Logger,
+  signal: AbortSignal | undefined,
+): Promise<MeshId> {
+  let pauseMs: number = MEMBERS_KEEPER.joinRetryMinMs
+  for (;;) {
+    for (const seed of seeds) {
+      signal?.throwIfAborted()
+      try {
+        await transport.dialAddress(seed, { signal })
+        if (transport.meshId !== undefined) return transport.meshId
+      } catch (error) {
+        if (
+          hasCode(error, 'NOT_ADMITTED') ||
+          hasCode(error, 'MESH_MISMATCH') ||
+          hasCode(error, 'CONFIG_INVALID')
+        ) {
+          throw error
+        }
+        log.warn({ seed, error: toWire(error).message }, 'cannot reach the peer to join; trying again')
+      }
+    }
+    await sleep(pauseMs, { signal })
+    pauseMs = Math.min(pauseMs * 2, MEMBERS_KEEPER.joinRetryMaxMs)
+  }
+}
+
+async function directoryIdOf(directory: DataDirectory): Promise<string> {
+  const path = join(directory.metaPath, 'directory.id')
+  try {
+    await writeFile(path, randomBytes(12).toString('hex'), { flag: 'wx', mode: 0o600, flush: true })
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
+  }
+  return (await readFile(path, 'utf8')).trim()
+}

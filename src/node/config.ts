@@ -1,0 +1,64 @@
+/** Limits and timers of the process: unit, reason, what happens at the bound. */
+
+export const EXECUTOR = {
+  /** From asking a task to stop until its thread is ended: long enough for a slice, short for a person. */
+  cancelGraceMs: 200,
+  /** Pieces of a bucket or result on the wire. */
+  chunkBytes: 256 * 1024,
+  /** First wait before a result is offered again to a requester that could not be reached; doubles up to 5 s. */
+  offerAgainMs: 200,
+  /** Between tries to report an ended task while no leader answers… */
+  reportAgainMs: 250,
+  /** …and how many: 30 s, after which a leader has long asked for the inventory. */
+  reportTriesMax: 120,
+} as const
+
+export const LEADER_CALL = {
+  /** Between tries, jittered, doubling from the first to the second. */
+  retryMinMs: 50,
+  retryMaxMs: 1_000,
+  /** A caller waits quietly for so long before NO_QUORUM is its answer. */
+  quorumWaitMs: 10_000,
+  /** One try, until the leader's answer is there. */
+  tryTimeoutMs: 10_000,
+} as const
+
+export const JOB_LEADER = {
+  /** Leases, executors that joined late. */
+  tickMs: 500,
+  /** How long an executor may take to say what it has. */
+  inventoryTimeoutMs: 2_000,
+  /** Handing tasks over; an executor that takes longer is treated as gone. */
+  runTimeoutMs: 10_000,
+} as const
+
+export const MESH_LOG = {
+  /** From the leader's answer until the entry is applied here too: a learner may be catching up. */
+  applyTimeoutMs: 10_000,
+} as const
+
+export const MEMBERS_KEEPER = {
+  /** How often the leader compares gossip's view with the log's. */
+  intervalMs: 250,
+  /** Between tries of a joining peer to be admitted; doubles up to the second. */
+  joinRetryMinMs: 250,
+  joinRetryMaxMs: 5_000,
+} as const
+
+export const PEER = {
+  listen: ['/ip4/127.0.0.1/tcp/0'],
+  /** Sealed outputs in memory before the oldest go to disk. */
+  outputBytes: 128 * 1024 * 1024,
+  /** Cached partitions. */
+  cacheBytes: 256 * 1024 * 1024,
+  /** What one task may hold in tables and buffers before TASK_MEMORY. */
+  taskBytes: 512 * 1024 * 1024,
+  /** Heap of a worker thread: above what a task may hold, for what the user's code holds. */
+  oldSpaceMb: 1024,
+  /** A saved part waits so long, at most, for the rest of its dataset. */
+  partLeaseMs: 600_000,
+  /** After saying good-bye, so that the word gets round. */
+  leaveLingerMs: 500,
+  /** Everything of a peer that stops must be done in this time. */
+  stopTimeoutMs: 5_000,
+} as const

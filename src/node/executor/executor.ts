@@ -1,0 +1,461 @@
+import { crc32 } from 'node:zlib'
+import type { z } from 'zod'
+import {
+  ShoalError,
+  sleep,
+  toWire,
+  type Logger,
+  type PeerId,
+  type Transport,
+  type WireError,
+} from '../../base/index.ts'
+import {
+  acceptResult,
+  attemptKey,
+  cancelTasks,
+  encodeRows,
+  fetchBuckets,
+  fetchPlan,
+  fetchResult,
+  forgetJob,
+  forgetSession,
+  inventory,
+  JOBS,
+  resultReady,
+  resultTaken,
+  runTasks,
+  taskEnded,
+  type EndedOutcome,
+  type Requester,
+  type ShuffleLocations,
+  type TaskId,
+  type TaskInput,
+  type TaskOutcome,
+} from '../../rdd/index.ts'
+import { EXECUTOR } from '../config.ts'
+import type { Deliver } from '../relay.ts'
+import { bucketHeader, fetchFailed, mergeInMapOrder, readBuckets } from './bucket-stream.ts'
+import { OutputStore } from './output-store.ts'
+import { PartFiles, type StoredPart } from './part-files.ts'
+import { PartitionCache } from './partition-cache.ts'
+import { WorkerPool } from './worker-pool.ts'
+import type { RunningTask, ThreadOutcome } from './worker-thread.ts'
+
+export interface ExecutorPorts {
+  transport: Transport
+  /** The leader as this peer knows it; results of tasks are reported to whoever leads when they end. */
+  leader(): PeerId | undefined
+  readBlock(
+    blockId: string,
+    range: { start: number; end: number },
+    holders: string[],
+    signal: AbortSignal,
+  ): AsyncIterable<Uint8Array>
+  /** Stores a part file of a saved dataset, durably but not visible before the whole is committed. */
+  putPart(path: string, source: AsyncIterable<Uint8Array>): Promise<StoredPart>
+  deliver: Deliver
+  log: Logger
+}
+
+export interface ExecutorOptions {
+  /** Worker threads. @default cores of the machine */
+  workers: number
+  dataDirectory: string
+  outputDirectory: string
+  /** Bytes of sealed outputs kept in memory. */
+  outputBytes: number
+  /** Bytes of cached partitions. */
+  cacheBytes: number
+  /** Bytes that one task may hold in its tables. */
+  taskBytes: number
+  /** Heap of a worker thread. */
+  oldSpaceMb: number
+}
+
+type RunTasks = z.infer<typeof runTasks.request>
+type ResultOutcome = Extract<TaskOutcome, { type: 'result' }>
+
+interface Job {
+  session: string
+  requester: Requester
+  save: string | undefined
+  plan: Promise<Uint8Array>
+  kept: { fingerprint: string; partition: number }[]
+}
+
+/** Runs tasks for whoever leads, keeps what they made, and hands it to those who need it. */
+export class Executor {
+  readonly #ports: ExecutorPorts
+  readonly #options: ExecutorOptions
+  readonly #store: OutputStore
+  readonly #cache: PartitionCache
+  readonly #pool: WorkerPool
+  readonly #parts: PartFiles
+  readonly #jobs = new Map<string, Job>()
+  readonly #running = new Map<string, { jobId: string; id: TaskId }>()
+  readonly #closing = new AbortController()
+  #maxTerm = 0
+
+  constructor(ports: ExecutorPorts, options: ExecutorOptions) {
+    this.#ports = ports
+    this.#options = options
+    this.#store = new OutputStore({ directory: options.outputDirectory, memoryBytesMax: options.outputBytes })
+    this.#cache = new PartitionCache({ bytesMax: options.cacheBytes })
+    this.#parts = new PartFiles((path, source) => ports.putPart(path, source))
+    this.#pool = new WorkerPool({
+      workers: options.workers,
+      oldSpaceMb: options.oldSpaceMb,
+      settings: {
+        dataDirectory: options.dataDirectory,
+        self: ports.transport.self,
+        memoryLimitBytes: options.taskBytes,
+      },
+      cached: () => this.#cache.entries(),
+      log: ports.log,
+      services: {
+        readBlock: (blockId, start, end, holders, signal) =>
+          ports.readBlock(blockId, { start, end }, holders, signal),
+        fetchBuckets: (locations, reduce, signal) => this.#fetchBuckets(locations, reduce, signal),
+        keepPartition: (worker, fingerprint, partition, bytes) => {
+          const job = this.#jobs.get(worker.task?.jobId ?? '')
+          if (job === undefined) return
+          const entry = { fingerprint, partition, session: job.session, bytes }
+          const { kept, dropped } = this.#cache.keep(entry)
+          if (kept) {
+            this.#pool.shareCached(entry, worker)
+            job.kept.push({ fingerprint, partition })
+          } else worker.post({ type: 'uncached', fingerprint, partition })
+          for (const old of dropped) this.#pool.unshareCached(old)
+        },
+        writeOutput: (task, bytes) => this.#parts.write(partKey(task), this.#partPath(task), bytes),
+        onConsole: text => ports.log.info({ from: 'task' }, text.trimEnd()),
+      },
+    })
+  }
+
+  async start(): Promise<void> {
+    await this.#store.open()
+    const { transport } = this.#ports
+    transport.handle(runTasks, async ({ from, head }) => {
+      this.#fence(head.term)
+      await this.#onRunTasks(from, head)
+      return {}
+    })
+    transport.handle(cancelTasks, ({ head }) => {
+      this.#fence(head.term)
+      const keys = new Set(head.ids.map(attemptKey))
+      this.#pool.cancel(
+        task => task.jobId === head.jobId && keys.has(attemptKey(task.input.id)),
+        EXECUTOR.cancelGraceMs,
+      )
+      return {}
+    })
+    transport.handle(forgetJob, async ({ head }) => {
+      this.#fence(head.term)
+      await this.#onForgetJob(head.jobId)
+      return {}
+    })
+    transport.handle(forgetSession, async ({ head }) => {
+      this.#fence(head.term)
+      await this.#store.dropSession(head.session)
+      for (const entry of this.#cache.dropSession(head.session)) this.#pool.unshareCached(entry)
+      return {}
+    })
+    transport.handle(inventory, ({ head }) => {
+      this.#fence(head.term)
+      return {
+        workers: this.#options.workers,
+        sessions: this.#store.sessions(),
+        kept: this.#cache.entries().map(({ fingerprint, partition }) => ({ fingerprint, partition })),
+        running: [...this.#running.values()],
+        outputs: this.#store.list(),
+      }
+    })
+    transport.handle(fetchBuckets, ({ head }) => ({ head: {}, body: this.#serveBuckets(head) }))
+    transport.handle(fetchResult, async ({ head }) => {
+      const sealed = await this.#store.result(head.jobId, head.partition)
+      if (sealed === undefined) throw new ShoalError('JOB_UNKNOWN', { job: head.jobId })
+      const { bytes, checksum } = sealed
+      return { head: { sizeBytes: bytes.byteLength, checksum }, body: inChunks(bytes) }
+    })
+    transport.handle(acceptResult, async ({ head }) => {
+      await this.#store.dropResult(head.jobId, head.partition)
+      const leader = this.#ports.leader()
+      if (leader !== undefined) {
+        await this.#ports.transport.call(leader, resultTaken, {
+          jobId: head.jobId,
+          partition: head.partition,
+        })
+      }
+      return {}
+    })
+  }
+
+  /** A leader that was deposed gets nothing done here. */
+  #fence(term: number): void {
+    if (term < this.#maxTerm) {
+      throw new ShoalError(
+        'STALE_LEADER',
+        { term, seen: this.#maxTerm },
+        `a command of term ${term} came after one of term ${this.#maxTerm}`,
+      )
+    }
+    this.#maxTerm = term
+  }
+
+  async #onRunTasks(from: PeerId, head: RunTasks): Promise<void> {
+    let job = this.#jobs.get(head.jobId)
+    if (job === undefined) {
+      const plan =
+        head.plan === undefined
+          ? this.#fetchPlan(from, head.jobId, head.planHash)
+          : Promise.resolve(head.plan)
+      plan.catch(() => this.#jobs.delete(head.jobId))
+      job = { session: head.session, requester: head.requester, save: head.save, plan, kept: [] }
+      this.#jobs.set(head.jobId, job)
+    }
+    if (head.requester.epoch >= job.requester.epoch) job.requester = head.requester
+    const plan = await job.plan
+    for (const { id, holders } of head.tasks) {
+      const input: TaskInput = {
+        id,
+        root: head.stage.root,
+        sink: head.stage.sink,
+        shuffles: head.shuffles,
+        holders,
+      }
+      void this.#run(job, { jobId: head.jobId, input }, plan, head.output)
+    }
+  }
+
+  async #fetchPlan(from: PeerId, jobId: string, planHash: string): Promise<Uint8Array> {
+    const { body } = await this.#ports.transport.call(from, fetchPlan, { jobId, planHash })
+    const chunks: Uint8Array[] = []
+    for await (const chunk of body) chunks.push(chunk)
+    return Buffer.concat(chunks)
+  }
+
+  async #run(job: Job, task: RunningTask, plan: Uint8Array, output: string | undefined): Promise<void> {
+    const { jobId } = task
+    const { id } = task.input
+    const key = `${jobId} ${attemptKey(id)}`
+    this.#running.set(key, { jobId, id })
+    let ended: EndedOutcome | undefined
+    try {
+      ended = await this.#settle(job, task, output, await this.#pool.run(task, plan))
+    } catch (error) {
+      ended = { type: 'failed', error: toWire(error) }
+    }
+    this.#running.delete(key)
+    if (ended !== undefined) await this.#report(jobId, id, ended, job.kept.splice(0))
+  }
+
+  /** Seals or delivers what the task made; undefined when nobody wants to hear of it. */
+  async #settle(
+    job: Job,
+    task: RunningTask,
+    output: string | undefined,
+    outcome: ThreadOutcome,
+  ): Promise<EndedOutcome | undefined> {
+    const { jobId } = task
+    const { id } = task.input
+    switch (outcome.type) {
+      case 'map-output': {
+        const { bytes, offsets, checksum, metrics } = outcome
+        if (output === undefined)
+          throw new ShoalError('PLAN_INVALID', { reason: 'a map task without an output name' })
+        const sealed = { jobId, session: job.session, id, shuffle: output, offsets, checksum }
+        await this.#store.sealMapOutput(sealed, bytes)
+        return { type: 'map-output', shuffle: output, checksum, sizeBytes: bytes.byteLength, metrics }
+      }
+      case 'result': {
+        const made = job.save === undefined ? outcome : await this.#closePart(task, outcome)
+        const { checksum, rows, metrics } = made
+        const accepted = await this.#handOver(job, jobId, id, made)
+        return { type: 'result', checksum, sizeBytes: made.bytes.byteLength, rows, accepted, metrics }
+      }
+      case 'failed': {
+        await this.#parts.abandon(partKey(task))
+        if (outcome.error.code === 'CANCELLED') return undefined
+        const error = located(outcome.error, this.#ports.transport.self, id)
+        return { type: 'failed', error, ...(outcome.fetch === undefined ? {} : { fetch: outcome.fetch }) }
+      }
+      case 'worker-died':
+        await this.#parts.abandon(partKey(task))
+        return { type: 'worker-died', error: located(outcome.error, this.#ports.transport.self, id) }
+    }
+  }
+
+  /** The part file is stored durably; the one row of the result says where. */
+  async #closePart(task: RunningTask, outcome: ResultOutcome): Promise<ResultOutcome> {
+    const part = await this.#parts.close(partKey(task), this.#partPath(task))
+    const bytes = encodeRows([part])
+    return { ...outcome, bytes, rows: 1, checksum: crc32(bytes) }
+  }
+
+  #partPath(task: RunningTask): string {
+    const { partition, term, attempt } = task.input.id
+    const save = this.#jobs.get(task.jobId)?.save ?? ''
+    const part = `part-${String(partition).padStart(5, '0')}`
+    const job = task.jobId.replaceAll('/', '-')
+    return `${save}/_attempts/${job}/${part}.${term}.${attempt}`
+  }
+
+  /** Small results travel at once, large ones are sealed and pulled; true when the requester has it. */
+  async #handOver(job: Job, jobId: string, id: TaskId, made: ResultOutcome): Promise<boolean> {
+    const { bytes, checksum, rows } = made
+    const small = bytes.byteLength <= JOBS.inlineResultBytes
+    if (!small) await this.#store.sealResult({ jobId, session: job.session, id, checksum }, bytes)
+    const head = {
+      jobId,
+      id,
+      executor: this.#ports.transport.self,
+      checksum,
+      rows,
+      sizeBytes: bytes.byteLength,
+    }
+    try {
+      const offer = { ...head, epoch: job.requester.epoch, ...(small ? { inline: bytes } : {}) }
+      const { taken } = await this.#ports.deliver(job.requester, resultReady, offer)
+      if (taken) return true
+    } catch (error) {
+      this.#ports.log.debug({ jobId, error: toWire(error) }, 'the requester could not be told of a result')
+      void this.#offerAgain(job, jobId, id, { checksum, rows, sizeBytes: bytes.byteLength })
+    }
+    if (small) await this.#store.sealResult({ jobId, session: job.session, id, checksum }, bytes)
+    return false
+  }
+
+  /** The requester's peer may be gone for a moment: the sealed result is offered until it is taken or forgotten. */
+  async #offerAgain(
+    job: Job,
+    jobId: string,
+    id: TaskId,
+    made: { checksum: number; rows: number; sizeBytes: number },
+  ): Promise<void> {
+    for (
+      let waitMs: number = EXECUTOR.offerAgainMs;
+      !this.#closing.signal.aborted;
+      waitMs = Math.min(waitMs * 2, 5_000)
+    ) {
+      await sleep(waitMs, { signal: this.#closing.signal }).catch(() => {})
+      if (this.#jobs.get(jobId) !== job) return
+      if ((await this.#store.result(jobId, id.partition)) === undefined) return
+      const head = { jobId, id, executor: this.#ports.transport.self, epoch: job.requester.epoch, ...made }
+      try {
+        await this.#ports.deliver(job.requester, resultReady, head)
+        return
+      } catch {
+        // Still away; the lease decides when to give up.
+      }
+    }
+  }
+
+  /** Reports to whoever leads now; a new leader that asked for the inventory since has it from there. */
+  async #report(jobId: string, id: TaskId, outcome: EndedOutcome, kept: Job['kept']): Promise<void> {
+    for (let tries = 0; tries < EXECUTOR.reportTriesMax && !this.#closing.signal.aborted; tries++) {
+      const leader = this.#ports.leader()
+      if (leader !== undefined) {
+        try {
+          await this.#ports.transport.call(leader, taskEnded, { jobId, id, outcome, kept })
+          return
+        } catch (error) {
+          this.#ports.log.debug(
+            { jobId, leader, error: toWire(error) },
+            'a task report did not reach the leader',
+          )
+        }
+      }
+      await sleep(EXECUTOR.reportAgainMs, { signal: this.#closing.signal }).catch(() => {})
+    }
+  }
+
+  async #onForgetJob(jobId: string): Promise<void> {
+    this.#jobs.delete(jobId)
+    this.#pool.cancel(task => task.jobId === jobId, EXECUTOR.cancelGraceMs)
+    this.#pool.forgetJob(jobId)
+    await this.#store.dropJob(jobId)
+  }
+
+  async *#serveBuckets(head: {
+    shuffle: string
+    reduce: number
+    maps: number[]
+  }): AsyncGenerator<Uint8Array> {
+    for (const map of head.maps) {
+      const bytes = await this.#store.bucket(head.shuffle, map, head.reduce)
+      if (bytes === undefined) throw fetchFailed(head.shuffle, map, this.#ports.transport.self, undefined)
+      yield bucketHeader(map, bytes.byteLength)
+      if (bytes.byteLength > 0) yield* inChunks(bytes)
+    }
+  }
+
+  #fetchBuckets(
+    locations: ShuffleLocations,
+    reduce: number,
+    signal: AbortSignal,
+  ): AsyncIterable<{ map: number; bytes: Uint8Array }> {
+    const { shuffle } = locations
+    return mergeInMapOrder(shuffle, locations.peers, {
+      open: (peer, maps) =>
+        peer === this.#ports.transport.self
+          ? this.#ownBuckets(shuffle, reduce, maps)
+          : this.#remoteBuckets(peer, shuffle, reduce, maps, signal),
+    })
+  }
+
+  async *#ownBuckets(
+    shuffle: string,
+    reduce: number,
+    maps: number[],
+  ): AsyncGenerator<{ map: number; bytes: Uint8Array }> {
+    for (const map of maps) {
+      const bytes = await this.#store.bucket(shuffle, map, reduce)
+      if (bytes === undefined) throw fetchFailed(shuffle, map, this.#ports.transport.self, undefined)
+      yield { map, bytes }
+    }
+  }
+
+  async *#remoteBuckets(
+    peer: PeerId,
+    shuffle: string,
+    reduce: number,
+    maps: number[],
+    signal: AbortSignal,
+  ): AsyncGenerator<{ map: number; bytes: Uint8Array }> {
+    const { body } = await this.#ports.transport.call(
+      peer,
+      fetchBuckets,
+      { shuffle, reduce, maps },
+      { signal },
+    )
+    yield* readBuckets(body)
+  }
+
+  async close(): Promise<void> {
+    this.#closing.abort(new ShoalError('CANCELLED', { what: 'executor' }))
+    await this.#pool.close()
+    await this.#store.close()
+  }
+}
+
+/** A body in pieces that the other streams of the connection can go between. */
+function* pieces(bytes: Uint8Array): Generator<Uint8Array> {
+  for (let at = 0; at < bytes.byteLength; at += EXECUTOR.chunkBytes)
+    yield bytes.subarray(at, at + EXECUTOR.chunkBytes)
+}
+
+async function* inChunks(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
+  yield* pieces(bytes)
+}
+
+function partKey(task: RunningTask): string {
+  return `${task.jobId} ${attemptKey(task.input.id)}`
+}
+
+/** The worker does not know its peer; the caller wants to. */
+function located(error: WireError, peer: PeerId, id: TaskId): WireError {
+  if (!error.code.startsWith('TASK_')) return error
+  const { stage, partition, attempt } = id
+  return { ...error, details: { ...error.details, peer, stage, partition, attempt } }
+}

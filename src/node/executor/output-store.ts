@@ -1,0 +1,195 @@
+import { mkdir, open, rm, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { crc32 } from 'node:zlib'
+import type { TaskId } from '../../rdd/index.ts'
+
+/** One sealed output: a map task's buckets, or a result that is too large to travel with the report. */
+interface Sealed {
+  jobId: string
+  session: string
+  id: TaskId
+  shuffle?: { key: string; map: number }
+  /** Bucket r is bytes [offsets[r], offsets[r + 1]); a result is one bucket. */
+  offsets: number[]
+  checksum: number
+  sizeBytes: number
+  /** In memory, or undefined once it is in `file`. */
+  bytes: Uint8Array | undefined
+  file: string | undefined
+}
+
+export interface SealedDescription {
+  jobId: string
+  id: TaskId
+  shuffle?: { key: string; map: number }
+  checksum: number
+  sizeBytes: number
+}
+
+/**
+ * Outputs of this executor's tasks, kept until their job (results) or session (map outputs) ends. The newest stay in
+ * memory up to a budget; older ones go to files. Files are only a spill area: nothing here outlives the process.
+ */
+export class OutputStore {
+  readonly #directory: string
+  readonly #memoryBytesMax: number
+  #memoryBytes = 0
+  #fileSeq = 0
+  /** Insertion order is age. */
+  readonly #sealed = new Map<string, Sealed>()
+
+  /** @param options.memoryBytesMax bytes kept in memory before the oldest go to disk. */
+  constructor(options: { directory: string; memoryBytesMax: number }) {
+    this.#directory = options.directory
+    this.#memoryBytesMax = options.memoryBytesMax
+  }
+
+  /** Empties the spill area of an earlier process. */
+  async open(): Promise<void> {
+    await rm(this.#directory, { recursive: true, force: true })
+    await mkdir(this.#directory, { recursive: true })
+  }
+
+  async sealMapOutput(
+    output: {
+      jobId: string
+      session: string
+      id: TaskId
+      shuffle: string
+      offsets: number[]
+      checksum: number
+    },
+    bytes: Uint8Array,
+  ): Promise<void> {
+    const { shuffle, ...rest } = output
+    const key = mapKey(shuffle, output.id.partition)
+    await this.#seal(key, { ...rest, shuffle: { key: shuffle, map: output.id.partition } }, bytes)
+  }
+
+  async sealResult(
+    output: { jobId: string; session: string; id: TaskId; checksum: number },
+    bytes: Uint8Array,
+  ): Promise<void> {
+    await this.#seal(
+      resultKey(output.jobId, output.id.partition),
+      { ...output, offsets: [0, bytes.byteLength] },
+      bytes,
+    )
+  }
+
+  async #seal(
+    key: string,
+    fields: Omit<Sealed, 'bytes' | 'file' | 'sizeBytes'>,
+    bytes: Uint8Array,
+  ): Promise<void> {
+    await this.#drop(key)
+    this.#sealed.set(key, { ...fields, sizeBytes: bytes.byteLength, bytes, file: undefined })
+    this.#memoryBytes += bytes.byteLength
+    await this.#spill()
+  }
+
+  /** The oldest outputs go to disk until the budget holds. */
+  async #spill(): Promise<void> {
+    for (const sealed of this.#sealed.values()) {
+      if (this.#memoryBytes <= this.#memoryBytesMax) return
+      if (sealed.bytes === undefined) continue
+      const file = join(this.#directory, `${this.#fileSeq++}.out`)
+      const bytes = sealed.bytes
+      await writeFile(file, bytes)
+      if (sealed.bytes === undefined) continue
+      sealed.bytes = undefined
+      sealed.file = file
+      this.#memoryBytes -= bytes.byteLength
+    }
+  }
+
+  /** One bucket of a map output; undefined when this executor does not have it. */
+  async bucket(shuffle: string, map: number, reduce: number): Promise<Uint8Array | undefined> {
+    const sealed = this.#sealed.get(mapKey(shuffle, map))
+    return sealed === undefined ? undefined : await read(sealed, reduce)
+  }
+
+  /** A whole result, its checksum verified against what the worker computed. */
+  async result(
+    jobId: string,
+    partition: number,
+  ): Promise<{ bytes: Uint8Array; checksum: number } | undefined> {
+    const sealed = this.#sealed.get(resultKey(jobId, partition))
+    if (sealed === undefined) return undefined
+    const bytes = await read(sealed, 0)
+    if (bytes === undefined || crc32(bytes) !== sealed.checksum) return undefined
+    return { bytes, checksum: sealed.checksum }
+  }
+
+  list(): SealedDescription[] {
+    return [...this.#sealed.values()].map(({ jobId, id, shuffle, checksum, sizeBytes }) => ({
+      jobId,
+      id,
+      checksum,
+      sizeBytes,
+      ...(shuffle === undefined ? {} : { shuffle }),
+    }))
+  }
+
+  sessions(): string[] {
+    return [...new Set(Array.from(this.#sealed.values(), sealed => sealed.session))]
+  }
+
+  async dropResult(jobId: string, partition: number): Promise<void> {
+    await this.#drop(resultKey(jobId, partition))
+  }
+
+  /** Results go; map outputs belong to the session. */
+  async dropJob(jobId: string): Promise<void> {
+    for (const [key, sealed] of this.#sealed) {
+      if (sealed.jobId === jobId && sealed.shuffle === undefined) await this.#drop(key)
+    }
+  }
+
+  async dropSession(session: string): Promise<void> {
+    for (const [key, sealed] of this.#sealed) if (sealed.session === session) await this.#drop(key)
+  }
+
+  async #drop(key: string): Promise<void> {
+    const sealed = this.#sealed.get(key)
+    if (sealed === undefined) return
+    this.#sealed.delete(key)
+    if (sealed.bytes !== undefined) this.#memoryBytes -= sealed.bytes.byteLength
+    sealed.bytes = undefined
+    if (sealed.file !== undefined) await rm(sealed.file, { force: true })
+  }
+
+  async close(): Promise<void> {
+    this.#sealed.clear()
+    await rm(this.#directory, { recursive: true, force: true })
+  }
+}
+
+function mapKey(shuffle: string, map: number): string {
+  return `m ${shuffle} ${map}`
+}
+
+function resultKey(jobId: string, partition: number): string {
+  return `r ${jobId} ${partition}`
+}
+
+async function read(sealed: Sealed, bucket: number): Promise<Uint8Array | undefined> {
+  const start = sealed.offsets[bucket]
+  const end = sealed.offsets[bucket + 1]
+  if (start === undefined || end === undefined) return undefined
+  if (sealed.bytes !== undefined) return sealed.bytes.subarray(start, end)
+  if (sealed.file === undefined) return undefined
+  const file = await open(sealed.file, 'r')
+  try {
+    const out = new Uint8Array(end - start)
+    let filled = 0
+    while (filled < out.byteLength) {
+      const { bytesRead } = await file.read(out, filled, out.byteLength - filled, start + filled)
+      if (bytesRead === 0) return undefined
+      filled += bytesRead
+    }
+    return out
+  } finally {
+    await file.close()
+  }
+}

@@ -1,0 +1,132 @@
+import { parentPort, workerData, type TransferListItem } from 'node:worker_threads'
+import { asBlockId, fromWire, ShoalError, toWire } from '../../base/index.ts'
+import { blockDataPath, readBlockFile } from '../../dht/index.ts'
+import { decodePlan, TaskRunner, type Plan, type TaskPorts } from '../../rdd/index.ts'
+import { cacheKey } from './partition-cache.ts'
+import { StreamInbox } from './stream-inbox.ts'
+import type { FromWorker, ToWorker, WorkerSettings } from './worker-protocol.ts'
+
+/**
+ * Entry of a worker thread: runs one task at a time. Local blocks are read from disk right here; everything else comes
+ * through the main thread. It has no network and no state that matters: it may be terminated at any moment.
+ */
+const settings = workerData as WorkerSettings
+const port = parentPort!
+const cancelFlag = new Int32Array(settings.cancelFlag)
+const runner = new TaskRunner()
+const plans = new Map<string, Plan>()
+const cached = new Map<string, Uint8Array>()
+const inbox = new StreamInbox({
+  onConsumed: (stream, bytes) => post({ type: 'credit', stream, bytes }),
+  onClosed: stream => post({ type: 'close-stream', stream }),
+})
+let outputTaken: PromiseWithResolvers<void> | undefined
+
+function post(message: FromWorker, transfer: TransferListItem[] = []): void {
+  port.postMessage(message, transfer)
+}
+
+const ports: TaskPorts = {
+  readBlock,
+  async *fetchBuckets(locations, reduce) {
+    const stream = inbox.open()
+    post({ type: 'fetch-buckets', stream, locations, reduce })
+    for await (const { bytes, map } of inbox.read(stream)) yield { map: map!, bytes }
+  },
+  cachedPartition: (fingerprint, partition) => cached.get(cacheKey(fingerprint, partition)),
+  keepPartition(fingerprint, partition, bytes) {
+    const shared = new Uint8Array(new SharedArrayBuffer(bytes.byteLength))
+    shared.set(bytes)
+    cached.set(cacheKey(fingerprint, partition), shared)
+    post({ type: 'keep', fingerprint, partition, bytes: shared })
+  },
+  async writeOutput(chunk) {
+    outputTaken = Promise.withResolvers()
+    const bytes = new Uint8Array(chunk)
+    post({ type: 'output', bytes }, [bytes.buffer])
+    await outputTaken.promise
+  },
+  cancelled: () => Atomics.load(cancelFlag, 0) === 1,
+  memoryLimitBytes: settings.memoryLimitBytes,
+}
+
+/** From the local disk as far as it is good, the rest from another holder: no byte twice, none left out. */
+async function* readBlock(
+  blockId: string,
+  start: number,
+  end: number,
+  holders: string[],
+): AsyncGenerator<Uint8Array> {
+  let at = start
+  let elsewhere = holders
+  if (holders.includes(settings.self)) {
+    try {
+      const path = blockDataPath(settings.dataDirectory, asBlockId(blockId))
+      for (const chunk of readBlockFile(path, { start, end, block: blockId, peer: settings.self })) {
+        yield chunk
+        at += chunk.byteLength
+      }
+      return
+    } catch (error) {
+      if (!(error instanceof ShoalError)) throw error
+      elsewhere = holders.filter(holder => holder !== settings.self)
+    }
+  }
+  const stream = inbox.open()
+  post({ type: 'read-block', stream, blockId, start: at, end, holders: elsewhere })
+  for await (const { bytes } of inbox.read(stream)) yield bytes
+}
+
+async function run(message: Extract<ToWorker, { type: 'run' }>): Promise<void> {
+  let plan = plans.get(message.jobId)
+  try {
+    if (plan === undefined) {
+      if (message.plan === undefined)
+        throw new ShoalError('PLAN_INVALID', { reason: 'the worker was given no plan' })
+      plan = decodePlan(message.plan)
+      plans.set(message.jobId, plan)
+    }
+    const outcome = await runner.runTask(message.jobId, plan, message.input, ports)
+    post({ type: 'ended', outcome }, transferable(outcome))
+  } catch (error) {
+    post({ type: 'ended', outcome: { type: 'failed', error: toWire(error) } })
+  } finally {
+    inbox.closeAll()
+  }
+}
+
+function transferable(outcome: { type: string; bytes?: Uint8Array }): TransferListItem[] {
+  const buffer = outcome.bytes?.buffer
+  return buffer instanceof ArrayBuffer && buffer.byteLength === outcome.bytes?.byteLength ? [buffer] : []
+}
+
+port.on('message', (message: ToWorker) => {
+  switch (message.type) {
+    case 'run':
+      void run(message)
+      break
+    case 'forget-job':
+      plans.delete(message.jobId)
+      runner.endJob(message.jobId)
+      break
+    case 'cached':
+      cached.set(cacheKey(message.fingerprint, message.partition), message.bytes)
+      break
+    case 'uncached':
+      cached.delete(cacheKey(message.fingerprint, message.partition))
+      break
+    case 'chunk':
+      inbox.push(message.stream, message.bytes, message.map)
+      break
+    case 'end':
+      inbox.end(message.stream)
+      break
+    case 'error':
+      inbox.fail(message.stream, fromWire(message.error))
+      break
+    case 'output-taken':
+      if (message.error === undefined) outputTaken?.resolve()
+      else outputTaken?.reject(fromWire(message.error))
+      break
+  }
+})

@@ -1,0 +1,119 @@
+import type { Logger } from '../../base/index.ts'
+import { WorkerThread, type RunningTask, type ThreadOutcome, type WorkerServices } from './worker-thread.ts'
+import type { WorkerSettings } from './worker-protocol.ts'
+import type { CachedPartition } from './partition-cache.ts'
+
+interface Queued {
+  task: RunningTask
+  plan: Uint8Array
+  done: PromiseWithResolvers<ThreadOutcome>
+}
+
+/** The worker threads of a peer: started when first needed (each costs 20 to 25 MB), replaced when one dies. */
+export class WorkerPool {
+  readonly workers: number
+  readonly #settings: Omit<WorkerSettings, 'cancelFlag'>
+  readonly #oldSpaceMb: number
+  readonly #services: WorkerServices
+  readonly #log: Logger
+  readonly #threads: WorkerThread[] = []
+  readonly #queue: Queued[] = []
+  /** What a new thread is told before its first task. */
+  readonly #cached: () => CachedPartition[]
+  #closed = false
+
+  constructor(options: {
+    workers: number
+    settings: Omit<WorkerSettings, 'cancelFlag'>
+    oldSpaceMb: number
+    services: WorkerServices
+    cached: () => CachedPartition[]
+    log: Logger
+  }) {
+    this.workers = options.workers
+    this.#settings = options.settings
+    this.#oldSpaceMb = options.oldSpaceMb
+    this.#services = options.services
+    this.#cached = options.cached
+    this.#log = options.log
+  }
+
+  /** Runs the task when a thread is free; never rejects. Bounded by the leader, which knows the number of workers. */
+  run(task: RunningTask, plan: Uint8Array): Promise<ThreadOutcome> {
+    const done = Promise.withResolvers<ThreadOutcome>()
+    this.#queue.push({ task, plan, done })
+    this.#next()
+    return done.promise
+  }
+
+  /** Cancels what matches: the queued never start, the running stop within a slice or lose their thread. */
+  cancel(matches: (task: RunningTask) => boolean, graceMs: number): void {
+    for (let i = this.#queue.length - 1; i >= 0; i--) {
+      const queued = this.#queue[i]!
+      if (!matches(queued.task)) continue
+      this.#queue.splice(i, 1)
+      queued.done.resolve({
+        type: 'failed',
+        error: { code: 'CANCELLED', message: 'cancelled before it began', details: { what: 'task' } },
+      })
+    }
+    for (const thread of this.#threads) {
+      if (thread.task !== undefined && matches(thread.task)) thread.cancel(graceMs)
+    }
+  }
+
+  forgetJob(jobId: string): void {
+    for (const thread of this.#threads) thread.forgetJob(jobId)
+  }
+
+  /** Every thread reads the same shared memory; `except` has it already. */
+  shareCached(entry: CachedPartition, except: WorkerThread | undefined): void {
+    const { fingerprint, partition, bytes } = entry
+    for (const thread of this.#threads) {
+      if (thread !== except) thread.post({ type: 'cached', fingerprint, partition, bytes })
+    }
+  }
+
+  unshareCached(entry: CachedPartition): void {
+    const { fingerprint, partition } = entry
+    for (const thread of this.#threads) thread.post({ type: 'uncached', fingerprint, partition })
+  }
+
+  #next(): void {
+    while (this.#queue.length > 0 && !this.#closed) {
+      const thread = this.#threads.find(candidate => !candidate.busy) ?? this.#start()
+      if (thread === undefined) return
+      const queued = this.#queue.shift()!
+      void thread.run(queued.task, queued.plan).then(outcome => {
+        queued.done.resolve(outcome)
+        this.#next()
+      })
+    }
+  }
+
+  #start(): WorkerThread | undefined {
+    if (this.#threads.length >= this.workers) return undefined
+    const thread = new WorkerThread({
+      settings: this.#settings,
+      oldSpaceMb: this.#oldSpaceMb,
+      services: this.#services,
+      onExit: dead => {
+        const index = this.#threads.indexOf(dead)
+        if (index >= 0) this.#threads.splice(index, 1)
+        if (!this.#closed) this.#log.warn({ threads: this.#threads.length }, 'a worker thread ended')
+        this.#next()
+      },
+    })
+    this.#threads.push(thread)
+    for (const { fingerprint, partition, bytes } of this.#cached()) {
+      thread.post({ type: 'cached', fingerprint, partition, bytes })
+    }
+    return thread
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true
+    this.cancel(() => true, 0)
+    await Promise.all(this.#threads.map(thread => thread.terminate()))
+  }
+}

@@ -1,0 +1,41 @@
+import type { WireError } from '../../base/index.ts'
+import type { ShuffleLocations, TaskInput, TaskOutcome } from '../../rdd/index.ts'
+
+/**
+ * Messages between the peer's main thread and a worker thread. Bytes are transferred, never cloned; streams towards the
+ * worker are bounded by credit, so back-pressure reaches from the user's loop to the sending peer.
+ */
+
+/** Bytes of one stream that may be on the way to a worker before it asks for more. */
+export const STREAM_CREDIT_BYTES = 4 * 1024 * 1024
+
+export interface WorkerSettings {
+  /** Holds this peer's blocks, for direct reads. */
+  dataDirectory: string
+  self: string
+  memoryLimitBytes: number
+  /** One Int32: 1 while the running task should stop. */
+  cancelFlag: SharedArrayBuffer
+}
+
+export type ToWorker =
+  /** `plan` comes with the first task of the job that this worker gets. */
+  | { type: 'run'; jobId: string; plan: Uint8Array | undefined; input: TaskInput }
+  | { type: 'forget-job'; jobId: string }
+  | { type: 'cached'; fingerprint: string; partition: number; bytes: Uint8Array<SharedArrayBuffer> }
+  | { type: 'uncached'; fingerprint: string; partition: number }
+  /** `map`: which map output the bytes are of, when the stream is a shuffle's. */
+  | { type: 'chunk'; stream: number; bytes: Uint8Array; map?: number }
+  | { type: 'end'; stream: number }
+  | { type: 'error'; stream: number; error: WireError }
+  | { type: 'output-taken'; error?: WireError }
+
+export type FromWorker =
+  | { type: 'ended'; outcome: TaskOutcome }
+  | { type: 'read-block'; stream: number; blockId: string; start: number; end: number; holders: string[] }
+  | { type: 'fetch-buckets'; stream: number; locations: ShuffleLocations; reduce: number }
+  | { type: 'credit'; stream: number; bytes: number }
+  /** The reader lost interest. */
+  | { type: 'close-stream'; stream: number }
+  | { type: 'keep'; fingerprint: string; partition: number; bytes: Uint8Array<SharedArrayBuffer> }
+  | { type: 'output'; bytes: Uint8Array }

@@ -1,0 +1,254 @@
+import { Worker, type TransferListItem } from 'node:worker_threads'
+import { ShoalError, toWire, type WireError } from '../../base/index.ts'
+import type { ShuffleLocations, TaskInput, TaskOutcome } from '../../rdd/index.ts'
+import {
+  STREAM_CREDIT_BYTES,
+  type FromWorker,
+  type ToWorker,
+  type WorkerSettings,
+} from './worker-protocol.ts'
+
+/** What a worker thread asks of the peer while it runs a task. */
+export interface WorkerServices {
+  readBlock(
+    blockId: string,
+    start: number,
+    end: number,
+    holders: string[],
+    signal: AbortSignal,
+  ): AsyncIterable<Uint8Array>
+  /** Buckets in map order. */
+  fetchBuckets(
+    locations: ShuffleLocations,
+    reduce: number,
+    signal: AbortSignal,
+  ): AsyncIterable<{ map: number; bytes: Uint8Array }>
+  keepPartition(
+    worker: WorkerThread,
+    fingerprint: string,
+    partition: number,
+    bytes: Uint8Array<SharedArrayBuffer>,
+  ): void
+  /** The next bytes of the file that the task saves. */
+  writeOutput(task: RunningTask, bytes: Uint8Array): Promise<void>
+  /** A line that user code printed. */
+  onConsole(text: string): void
+}
+
+export interface RunningTask {
+  jobId: string
+  input: TaskInput
+}
+
+export type ThreadOutcome = TaskOutcome | { type: 'worker-died'; error: WireError }
+
+interface Current {
+  task: RunningTask
+  done: PromiseWithResolvers<ThreadOutcome>
+  abort: AbortController
+  /** Credit of the streams that feed the task: bytes that may still be posted, and who waits for more. */
+  streams: Map<number, { credit: number; wake: (() => void) | undefined; abort: AbortController }>
+}
+
+/** One worker thread: runs one task at a time, and may die of it without hurting the peer. */
+export class WorkerThread {
+  readonly #services: WorkerServices
+  readonly #cancelFlag = new SharedArrayBuffer(4)
+  readonly #worker: Worker
+  readonly #plans = new Set<string>()
+  readonly #onExit: (thread: WorkerThread) => void
+  #current: Current | undefined
+  #lastError: Error | undefined
+  #dead = false
+
+  constructor(options: {
+    settings: Omit<WorkerSettings, 'cancelFlag'>
+    oldSpaceMb: number
+    services: WorkerServices
+    onExit: (thread: WorkerThread) => void
+  }) {
+    this.#services = options.services
+    this.#onExit = options.onExit
+    this.#worker = new Worker(new URL('./task-worker.ts', import.meta.url), {
+      workerData: { ...options.settings, cancelFlag: this.#cancelFlag } satisfies WorkerSettings,
+      resourceLimits: { maxOldGenerationSizeMb: options.oldSpaceMb },
+      stdout: true,
+      stderr: true,
+      execArgv: [],
+    })
+    // The process may end while workers are idle.
+    this.#worker.unref()
+    for (const stream of [this.#worker.stdout, this.#worker.stderr]) {
+      stream.setEncoding('utf8')
+      stream.on('data', (text: string) => this.#services.onConsole(text))
+    }
+    this.#worker.on('message', (message: FromWorker) => this.#onMessage(message))
+    this.#worker.on('error', error => {
+      this.#lastError = error
+    })
+    this.#worker.on('exit', code => this.#onWorkerExit(code))
+  }
+
+  get busy(): boolean {
+    return this.#current !== undefined
+  }
+
+  get dead(): boolean {
+    return this.#dead
+  }
+
+  get task(): RunningTask | undefined {
+    return this.#current?.task
+  }
+
+  /** Settles with how the attempt ended; never rejects. */
+  run(task: RunningTask, plan: Uint8Array): Promise<ThreadOutcome> {
+    const done = Promise.withResolvers<ThreadOutcome>()
+    this.#current = { task, done, abort: new AbortController(), streams: new Map() }
+    Atomics.store(new Int32Array(this.#cancelFlag), 0, 0)
+    const known = this.#plans.has(task.jobId)
+    this.#plans.add(task.jobId)
+    this.post({ type: 'run', jobId: task.jobId, plan: known ? undefined : plan, input: task.input })
+    return done.promise
+  }
+
+  /** Asks the task to stop at its next slice; ends the thread when it has not stopped after the grace time. */
+  cancel(graceMs: number): void {
+    const current = this.#current
+    if (current === undefined) return
+    Atomics.store(new Int32Array(this.#cancelFlag), 0, 1)
+    current.abort.abort(new ShoalError('CANCELLED', { what: `task of ${current.task.jobId}` }))
+    const timer = setTimeout(() => {
+      if (this.#current === current) void this.terminate()
+    }, graceMs)
+    void current.done.promise.then(() => clearTimeout(timer))
+  }
+
+  forgetJob(jobId: string): void {
+    if (this.#plans.delete(jobId)) this.post({ type: 'forget-job', jobId })
+  }
+
+  post(message: ToWorker, transfer: TransferListItem[] = []): void {
+    if (!this.#dead) this.#worker.postMessage(message, transfer)
+  }
+
+  async terminate(): Promise<void> {
+    await this.#worker.terminate()
+  }
+
+  #onMessage(message: FromWorker): void {
+    const current = this.#current
+    switch (message.type) {
+      case 'ended':
+        this.#finish(message.outcome)
+        break
+      case 'read-block':
+        if (current !== undefined) {
+          void this.#feed(current, message.stream, signal =>
+            plain(
+              this.#services.readBlock(message.blockId, message.start, message.end, message.holders, signal),
+            ),
+          )
+        }
+        break
+      case 'fetch-buckets':
+        if (current !== undefined) {
+          void this.#feed(current, message.stream, signal =>
+            this.#services.fetchBuckets(message.locations, message.reduce, signal),
+          )
+        }
+        break
+      case 'credit': {
+        const stream = current?.streams.get(message.stream)
+        if (stream === undefined) break
+        stream.credit += message.bytes
+        stream.wake?.()
+        break
+      }
+      case 'close-stream':
+        current?.streams
+          .get(message.stream)
+          ?.abort.abort(new ShoalError('CANCELLED', { what: 'a stream nobody reads' }))
+        break
+      case 'keep':
+        this.#services.keepPartition(this, message.fingerprint, message.partition, message.bytes)
+        break
+      case 'output':
+        if (current !== undefined) void this.#writeOutput(current, message.bytes)
+        break
+    }
+  }
+
+  /** Passes a source on to the worker as fast as its credit allows. */
+  async #feed(
+    current: Current,
+    id: number,
+    source: (signal: AbortSignal) => AsyncIterable<{ bytes: Uint8Array; map?: number }>,
+  ): Promise<void> {
+    const abort = new AbortController()
+    const onTaskAbort = (): void => abort.abort(current.abort.signal.reason)
+    current.abort.signal.addEventListener('abort', onTaskAbort, { once: true })
+    const stream = { credit: STREAM_CREDIT_BYTES, wake: undefined as (() => void) | undefined, abort }
+    current.streams.set(id, stream)
+    abort.signal.addEventListener('abort', () => stream.wake?.(), { once: true })
+    try {
+      for await (const { bytes, map } of source(abort.signal)) {
+        while (stream.credit <= 0 && !abort.signal.aborted) {
+          await new Promise<void>(resolve => {
+            stream.wake = resolve
+          })
+        }
+        abort.signal.throwIfAborted()
+        stream.credit -= bytes.byteLength
+        // The copy is the worker's own; what came may be a view of a shared buffer.
+        const own = new Uint8Array(bytes)
+        this.post({ type: 'chunk', stream: id, bytes: own, ...(map === undefined ? {} : { map }) }, [
+          own.buffer,
+        ])
+      }
+      this.post({ type: 'end', stream: id })
+    } catch (error) {
+      this.post({ type: 'error', stream: id, error: toWire(error) })
+    } finally {
+      current.streams.delete(id)
+      current.abort.signal.removeEventListener('abort', onTaskAbort)
+    }
+  }
+
+  async #writeOutput(current: Current, bytes: Uint8Array): Promise<void> {
+    try {
+      await this.#services.writeOutput(current.task, bytes)
+      this.post({ type: 'output-taken' })
+    } catch (error) {
+      this.post({ type: 'output-taken', error: toWire(error) })
+    }
+  }
+
+  #finish(outcome: ThreadOutcome): void {
+    const current = this.#current
+    if (current === undefined) return
+    this.#current = undefined
+    current.abort.abort(new ShoalError('CANCELLED', { what: 'streams of an ended task' }))
+    current.done.resolve(outcome)
+  }
+
+  #onWorkerExit(code: number): void {
+    this.#dead = true
+    const memory = (this.#lastError as NodeJS.ErrnoException | undefined)?.code === 'ERR_WORKER_OUT_OF_MEMORY'
+    const task = this.#current?.task.input.id
+    const reason = this.#lastError?.message ?? `the worker thread exited with code ${code}`
+    const error = memory
+      ? new ShoalError(
+          'TASK_OOM',
+          { peer: '', stage: task?.stage ?? 0, partition: task?.partition ?? 0, limitBytes: 0 },
+          `the worker ran out of memory: ${reason}`,
+        )
+      : new ShoalError('INTERNAL', { reason }, `the worker thread ended under the task: ${reason}`)
+    this.#finish({ type: 'worker-died', error: toWire(error) })
+    this.#onExit(this)
+  }
+}
+
+async function* plain(source: AsyncIterable<Uint8Array>): AsyncGenerator<{ bytes: Uint8Array }> {
+  for await (const bytes of source) yield { bytes }
+}

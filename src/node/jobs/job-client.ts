@@ -1,0 +1,274 @@
+import { createHash, randomBytes } from 'node:crypto'
+import { crc32 } from 'node:zlib'
+import { asPeerId, fromWire, hasCode, raceAbort, ShoalError, toWire, type Logger } from '../../base/index.ts'
+import {
+  acceptResult,
+  cancelJob,
+  closeJob,
+  encodePlan,
+  fetchResult,
+  jobUpdate,
+  renewLease,
+  resultReady,
+  SCHEDULER,
+  submitJob,
+  type JobProgress,
+  type JobRunner,
+  type PartialResult,
+  type Plan,
+  type RunOptions,
+} from '../../rdd/index.ts'
+import type { MeshAccess } from '../mesh-access.ts'
+import { collect } from '../relay.ts'
+import { ResultQueue } from './result-queue.ts'
+
+export type JobEvent =
+  | { type: 'started'; jobId: string; name: string }
+  | { type: 'progress'; jobId: string; name: string; progress: JobProgress }
+  | { type: 'ended'; jobId: string; name: string; error?: Error; progress?: JobProgress }
+  /** Another leader took over; the job was told to it. */
+  | { type: 'leader-changed'; jobId: string; name: string }
+
+interface OpenJob {
+  jobId: string
+  name: string
+  plan: Uint8Array
+  planHash: string
+  results: ResultQueue
+  failed: PromiseWithResolvers<never>
+  progress: JobProgress | undefined
+}
+
+/**
+ * The requester of jobs: keeps the plan and what it has accepted, so that a job outlives its leader. Runs in a client
+ * behind its peer, or in a peer that is its own requester.
+ */
+export class JobClient implements JobRunner {
+  /** Unique to this process, so that numbers never mean an earlier process's jobs. */
+  readonly session = randomBytes(6).toString('hex')
+  readonly #access: MeshAccess
+  readonly #log: Logger
+  readonly #jobs = new Map<string, OpenJob>()
+  readonly #listeners = new Set<(event: JobEvent) => void>()
+  #seq = 0
+  #timer: NodeJS.Timeout | undefined
+
+  constructor(access: MeshAccess, log: Logger) {
+    this.#access = access
+    this.#log = log
+  }
+
+  start(): void {
+    this.#access.handle(resultReady, ({ head }) => {
+      const job = this.#jobs.get(head.jobId)
+      // Nobody waits for it: the executor may drop it.
+      if (job === undefined) return { taken: true }
+      if (head.inline !== undefined && crc32(head.inline) !== head.checksum) {
+        throw new ShoalError('BAD_MESSAGE', {
+          type: resultReady.name,
+          reason: 'the result differs from its checksum',
+        })
+      }
+      return { taken: job.results.offer(head) }
+    })
+    this.#access.handle(jobUpdate, ({ head }) => {
+      const job = this.#jobs.get(head.jobId)
+      if (job === undefined) return {}
+      if (head.progress !== undefined) {
+        job.progress = head.progress
+        this.#emit({ type: 'progress', jobId: job.jobId, name: job.name, progress: head.progress })
+      }
+      if (head.state === 'failed' && head.error !== undefined) job.failed.reject(fromWire(head.error))
+      return {}
+    })
+    this.#access.onLeaderChange(() => {
+      for (const job of this.#jobs.values()) {
+        this.#emit({ type: 'leader-changed', jobId: job.jobId, name: job.name })
+        void this.#tellLeader(job)
+      }
+    })
+  }
+
+  /** Progress of all jobs of this client, for progress bars. */
+  onEvent(listener: (event: JobEvent) => void): Disposable {
+    this.#listeners.add(listener)
+    return { [Symbol.dispose]: () => this.#listeners.delete(listener) }
+  }
+
+  async *run(plan: Plan, options: RunOptions): AsyncGenerator<PartialResult> {
+    const bytes = encodePlan(plan)
+    const last = plan.nodes.at(-1)!
+    const partitions = plan.only ?? Array.from({ length: last.partitions }, (_, partition) => partition)
+    const job: OpenJob = {
+      jobId: `${this.session}/${++this.#seq}`,
+      name: options.name ?? last.label,
+      plan: bytes,
+      planHash: createHash('sha256').update(bytes).digest('hex'),
+      results: new ResultQueue(partitions, options.ordered),
+      failed: Promise.withResolvers(),
+      progress: undefined,
+    }
+    job.failed.promise.catch(() => {})
+    if (partitions.length === 0) return
+    this.#jobs.set(job.jobId, job)
+    this.#renewWhileOpen()
+    this.#emit({ type: 'started', jobId: job.jobId, name: job.name })
+    const abort = new AbortController()
+    const onAbort = (): void => job.failed.reject(abortError(options.signal?.reason, job))
+    if (options.signal?.aborted === true) onAbort()
+    else options.signal?.addEventListener('abort', onAbort, { once: true })
+    let failure: Error | undefined
+    let complete = false
+    try {
+      await Promise.race([this.#submit(job, abort.signal), job.failed.promise])
+      yield* this.#results(job)
+      complete = true
+    } catch (error) {
+      failure = error instanceof Error ? error : new Error(String(error))
+      throw error
+    } finally {
+      abort.abort()
+      options.signal?.removeEventListener('abort', onAbort)
+      this.#jobs.delete(job.jobId)
+      this.#release(job, complete)
+      const ended: JobEvent = { type: 'ended', jobId: job.jobId, name: job.name }
+      if (failure !== undefined) ended.error = failure
+      if (job.progress !== undefined) ended.progress = job.progress
+      this.#emit(ended)
+    }
+  }
+
+  async *#results(job: OpenJob): AsyncGenerator<PartialResult> {
+    for (;;) {
+      const next = await Promise.race([job.results.next(), job.failed.promise])
+      if (next === undefined) return
+      if ('bytes' in next) {
+        yield next
+        continue
+      }
+      const bytes = await this.#pull(job, next)
+      if (bytes !== undefined) {
+        job.results.accept(next.partition)
+        yield { partition: next.partition, bytes }
+      }
+    }
+  }
+
+  /** A sealed result, whole and verified; undefined when it is lost and will be computed again. */
+  async #pull(
+    job: OpenJob,
+    sealed: { partition: number; executor: string; checksum: number; sizeBytes: number },
+  ): Promise<Uint8Array | undefined> {
+    const { partition } = sealed
+    const executor = asPeerId(sealed.executor)
+    const jobId = job.jobId
+    try {
+      const fetched = async (): Promise<Uint8Array> => {
+        const { body } = await this.#access.callPeer(executor, fetchResult, { jobId, partition })
+        return await collect(body, sealed.sizeBytes)
+      }
+      const bytes = await Promise.race([fetched(), job.failed.promise])
+      if (bytes.byteLength !== sealed.sizeBytes || crc32(bytes) !== sealed.checksum) {
+        throw new ShoalError('BAD_MESSAGE', {
+          type: fetchResult.name,
+          reason: 'the result differs from its checksum',
+        })
+      }
+      this.#access.callPeer(executor, acceptResult, { jobId, partition }).catch((error: unknown) => {
+        this.#log.debug({ error: toWire(error) }, 'an executor could not be told that its result was taken')
+      })
+      return bytes
+    } catch (error) {
+      if (!this.#jobs.has(jobId)) throw error
+      this.#log.debug({ jobId, partition, error: toWire(error) }, 'a sealed result could not be fetched')
+      job.results.lost(partition)
+      return undefined
+    }
+  }
+
+  async #submit(job: OpenJob, signal?: AbortSignal): Promise<void> {
+    await this.#access.callLeader(
+      submitJob,
+      {
+        jobId: job.jobId,
+        name: job.name,
+        session: this.session,
+        planHash: job.planHash,
+        requester: this.#access.requester(),
+        accepted: job.results.accepted(),
+      },
+      { body: job.plan, ...(signal === undefined ? {} : { signal }) },
+    )
+  }
+
+  /** A new leader that cannot be told within the caller's patience fails the job. */
+  async #tellLeader(job: OpenJob): Promise<void> {
+    try {
+      await this.#submit(job)
+    } catch (error) {
+      if (!this.#jobs.has(job.jobId)) return
+      if (hasCode(error, 'NO_QUORUM')) job.failed.reject(error)
+      else this.#log.debug({ error: toWire(error) }, 'the new leader could not be told of a job')
+    }
+  }
+
+  #renewWhileOpen(): void {
+    if (this.#timer !== undefined) return
+    this.#timer = setInterval(() => void this.#renew(), SCHEDULER.leaseMs / 3)
+    this.#timer.unref()
+  }
+
+  /** As long as this process lives, so that map outputs and cached partitions stay for its next job. */
+  async #renew(): Promise<void> {
+    try {
+      const { unknown } = await this.#access.callLeader(renewLease, {
+        session: this.session,
+        jobs: [...this.#jobs.keys()],
+      })
+      for (const jobId of unknown) {
+        const job = this.#jobs.get(jobId)
+        if (job !== undefined && !job.results.complete()) await this.#tellLeader(job)
+      }
+    } catch (error) {
+      this.#log.debug({ error: toWire(error) }, 'the lease could not be renewed')
+    }
+  }
+
+  #release(job: OpenJob, complete: boolean): void {
+    const { jobId } = job
+    const told = complete
+      ? this.#access.callLeader(closeJob, { jobId })
+      : this.#access.callLeader(cancelJob, { jobId, reason: 'its requester stopped it' })
+    told.catch((error: unknown) => {
+      this.#log.debug({ jobId, error: toWire(error) }, 'the leader could not be told that a job is over')
+    })
+  }
+
+  async cancel(jobId: string, reason: string): Promise<void> {
+    await this.#access.callLeader(cancelJob, { jobId, reason })
+  }
+
+  forget(_fingerprints: readonly string[]): void {
+    // Cached partitions end with the session, or when their place is needed.
+  }
+
+  #emit(event: JobEvent): void {
+    for (const listener of this.#listeners) listener(event)
+  }
+
+  close(): void {
+    clearInterval(this.#timer)
+    for (const job of this.#jobs.values()) {
+      job.failed.reject(new ShoalError('JOB_CANCELLED', { job: job.jobId, reason: 'the mesh was closed' }))
+    }
+  }
+}
+
+function abortError(reason: unknown, job: OpenJob): Error {
+  if (reason instanceof Error) return reason
+  return new ShoalError(
+    'JOB_CANCELLED',
+    { job: job.jobId, reason: String(reason) },
+    `job ${job.name} was cancelled`,
+  )
+}

@@ -1,0 +1,378 @@
+import {
+  asPeerId,
+  ShoalError,
+  toWire,
+  type Clock,
+  type Logger,
+  type MessageType,
+  type PeerId,
+  type Transport,
+} from '../../base/index.ts'
+import {
+  cancelTasks,
+  decodePlan,
+  forgetJob,
+  forgetSession,
+  inventory,
+  JOBS,
+  jobUpdate,
+  partitionInputs,
+  planStages,
+  runTasks,
+  Scheduler,
+  type JobProgress,
+  type JobsCommand,
+  type JobSpec,
+  type Plan,
+  type Requester,
+  type SchedulerEffect,
+  type SchedulerEvent,
+} from '../../rdd/index.ts'
+import { JOB_LEADER } from '../config.ts'
+import type { Deliver } from '../relay.ts'
+import { CachedAt } from './cached-at.ts'
+
+export interface JobLeaderPorts {
+  transport: Transport
+  term: number
+  /** Holders of a block, best first. */
+  holdersOf(fileId: string, block: number): string[]
+  /** Peers that may run tasks, this one among them. */
+  livePeers(): PeerId[]
+  /** Lists the job in the replicated state; may fail without harm to the job. */
+  record(command: JobsCommand): Promise<unknown>
+  deliver: Deliver
+  clock: Clock
+  log: Logger
+}
+
+interface LedJob {
+  name: string
+  planBytes: Uint8Array
+  planHash: string
+  session: string
+  requester: Requester
+  plan: Plan
+  spec: JobSpec
+  /** Executors that have been sent the plan. */
+  sentTo: Set<string>
+  /** The latest progress, while an earlier one is still on its way. */
+  update: { sending: boolean; next: JobProgress | undefined }
+}
+
+export interface Submission {
+  jobId: string
+  name: string
+  session: string
+  planHash: string
+  requester: Requester
+  accepted: number[]
+}
+
+/**
+ * The leader's part of jobs: drives the scheduler machine for one term and performs what it wants done. Dropped whole
+ * when the term ends; the next leader builds its own from inventories and plans that are sent again.
+ */
+export class JobLeader {
+  readonly term: number
+  readonly #ports: JobLeaderPorts
+  readonly #scheduler: Scheduler
+  readonly #jobs = new Map<string, LedJob>()
+  readonly #executors = new Set<string>()
+  readonly #asking = new Set<string>()
+  readonly #cachedAt = new CachedAt()
+  #timer: NodeJS.Timeout | undefined
+  #stopped = false
+
+  constructor(ports: JobLeaderPorts) {
+    this.#ports = ports
+    this.term = ports.term
+    this.#scheduler = new Scheduler({ term: ports.term })
+  }
+
+  /** Asks all executors what they have. Jobs may be submitted at once; answers are merged as they come. */
+  start(): void {
+    this.#askNewExecutors()
+    this.#timer = setInterval(() => {
+      this.#askNewExecutors()
+      this.#step({ type: 'tick' })
+    }, JOB_LEADER.tickMs)
+    this.#timer.unref()
+  }
+
+  stop(): void {
+    this.#stopped = true
+    clearInterval(this.#timer)
+  }
+
+  submit(submission: Submission, planBytes: Uint8Array): void {
+    const { jobId } = submission
+    const known = this.#jobs.get(jobId)
+    const job = known ?? this.#newJob(submission, planBytes)
+    job.requester = submission.requester
+    const spec = { ...job.spec, requester: submission.requester, accepted: submission.accepted }
+    this.#jobs.set(jobId, job)
+    this.#step({ type: 'job-submitted', job: spec })
+    if (known !== undefined) return
+    const { name, requester, planHash } = submission
+    this.#record({
+      type: 'job-start',
+      jobId,
+      name,
+      requester: requester.client,
+      relay: requester.relay,
+      planHash,
+    })
+  }
+
+  cancel(jobId: string, reason: string): void {
+    if (!this.#scheduler.hasJob(jobId))
+      throw new ShoalError('JOB_UNKNOWN', { job: jobId }, `no job ${jobId} is running`)
+    this.#step({ type: 'job-cancelled', jobId, reason })
+  }
+
+  close(jobId: string): void {
+    this.#step({ type: 'job-closed', jobId })
+  }
+
+  /** Jobs of the session that this leader has not been told of. */
+  renew(session: string, jobs: string[]): string[] {
+    this.#step({ type: 'lease-renewed', session })
+    return jobs.filter(jobId => !this.#scheduler.hasJob(jobId))
+  }
+
+  planOf(jobId: string, planHash: string): Uint8Array {
+    const job = this.#jobs.get(jobId)
+    if (job === undefined || job.planHash !== planHash) throw new ShoalError('JOB_UNKNOWN', { job: jobId })
+    return job.planBytes
+  }
+
+  taskEnded(
+    peer: PeerId,
+    event: Omit<Extract<SchedulerEvent, { type: 'task-ended' }>, 'type' | 'peer'>,
+    kept: { fingerprint: string; partition: number }[],
+  ): void {
+    for (const { fingerprint, partition } of kept) this.#cachedAt.add(fingerprint, partition, peer)
+    this.#step({ type: 'task-ended', peer, ...event })
+  }
+
+  resultTaken(jobId: string, partition: number): void {
+    this.#step({ type: 'result-accepted', jobId, partitions: [partition] })
+  }
+
+  /** Its connection is closed: when it does not answer at once either, its tasks go elsewhere. */
+  suspect(peer: PeerId): void {
+    if (!this.#executors.has(peer)) return
+    this.#forgetExecutor(peer)
+    this.#askNewExecutors()
+  }
+
+  list(): { jobId: string; name: string; progress: JobProgress }[] {
+    return this.#scheduler.jobs()
+  }
+
+  #newJob(submission: Submission, planBytes: Uint8Array): LedJob {
+    const plan = decodePlan(planBytes)
+    return {
+      name: submission.name,
+      planBytes,
+      planHash: submission.planHash,
+      session: submission.session,
+      requester: submission.requester,
+      plan,
+      spec: this.#specOf(submission, plan),
+      sentTo: new Set(),
+      update: { sending: false, next: undefined },
+    }
+  }
+
+  #specOf(submission: Submission, plan: Plan): JobSpec {
+    const { jobId, name, session, requester, accepted } = submission
+    const stages = planStages(plan)
+    const shuffles: JobSpec['shuffles'] = {}
+    const preferred: JobSpec['preferred'] = {}
+    const holders: JobSpec['holders'] = {}
+    for (const stage of stages) {
+      if (stage.sink.kind === 'shuffle') {
+        const key = `${session}/${plan.nodes[stage.sink.node]!.fingerprint}`
+        shuffles[stage.sink.node] = { key, maps: stage.partitions.length }
+      }
+      const preferredHere: Record<number, string[]> = (preferred[stage.id] = {})
+      const holdersHere: Record<number, Record<string, string[]>> = (holders[stage.id] = {})
+      for (const partition of stage.partitions) {
+        const inputs = partitionInputs(plan, stage.root, partition)
+        const best: string[] = []
+        for (const { fingerprint, partition: index } of inputs.cached) {
+          best.push(...this.#cachedAt.peers(fingerprint, index))
+        }
+        for (const { fileId, block, blockId } of inputs.blocks) {
+          const peers = this.#ports.holdersOf(fileId, block)
+          ;(holdersHere[partition] ??= {})[blockId] = peers
+          best.push(...peers)
+        }
+        if (best.length > 0) preferredHere[partition] = best
+      }
+    }
+    return { jobId, name, session, requester, stages, shuffles, preferred, holders, accepted }
+  }
+
+  /** Executors that are alive and have not said what they have since this term began, or since they were away. */
+  #askNewExecutors(): void {
+    const live = new Set<string>(this.#ports.livePeers())
+    for (const peer of this.#executors) if (!live.has(peer)) this.#forgetExecutor(asPeerId(peer))
+    for (const peer of live) if (!this.#executors.has(peer)) void this.#ask(asPeerId(peer))
+  }
+
+  async #ask(peer: PeerId): Promise<void> {
+    if (this.#asking.has(peer)) return
+    this.#asking.add(peer)
+    try {
+      const timeoutMs = JOB_LEADER.inventoryTimeoutMs
+      const { head } = await this.#ports.transport.call(peer, inventory, { term: this.term }, { timeoutMs })
+      if (this.#stopped) return
+      this.#executors.add(peer)
+      for (const { fingerprint, partition } of head.kept) this.#cachedAt.add(fingerprint, partition, peer)
+      this.#step({ type: 'executor-joined', peer, workers: head.workers })
+      this.#step({ type: 'inventory-received', peer, running: head.running, outputs: head.outputs })
+      // A session that nobody renews any more must end here too.
+      for (const session of head.sessions) this.#step({ type: 'session-found', session })
+    } catch (error) {
+      this.#ports.log.debug({ peer, error: toWire(error) }, 'an executor did not say what it has')
+    } finally {
+      this.#asking.delete(peer)
+    }
+  }
+
+  #forgetExecutor(peer: PeerId): void {
+    this.#executors.delete(peer)
+    this.#cachedAt.dropPeer(peer)
+    this.#step({ type: 'executor-gone', peer })
+  }
+
+  #step(event: SchedulerEvent): void {
+    if (this.#stopped) return
+    for (const effect of this.#scheduler.step(event, this.#ports.clock.nowMs())) this.#perform(effect)
+  }
+
+  #perform(effect: SchedulerEffect): void {
+    switch (effect.type) {
+      case 'run-tasks':
+        void this.#runTasks(effect)
+        break
+      case 'cancel-tasks':
+        this.#tell(effect.peer, cancelTasks, { term: this.term, jobId: effect.jobId, ids: effect.ids })
+        break
+      case 'progress':
+        this.#sendProgress(effect.jobId, effect.progress)
+        break
+      case 'job-done':
+        this.#finish(effect.jobId, effect.progress)
+        break
+      case 'job-failed':
+        this.#failed(effect.jobId, effect.error)
+        break
+      case 'forget-job':
+        this.#jobs.delete(effect.jobId)
+        for (const peer of effect.peers) this.#tell(peer, forgetJob, { term: this.term, jobId: effect.jobId })
+        break
+      case 'forget-session':
+        for (const peer of effect.peers)
+          this.#tell(peer, forgetSession, { term: this.term, session: effect.session })
+        break
+    }
+  }
+
+  async #runTasks(effect: Extract<SchedulerEffect, { type: 'run-tasks' }>): Promise<void> {
+    const job = this.#jobs.get(effect.jobId)
+    if (job === undefined) return
+    const { peer, stage } = effect
+    const first = !job.sentTo.has(peer)
+    job.sentTo.add(peer)
+    const { action } = job.plan
+    const isResult = stage.sink.kind === 'result'
+    const output = stage.sink.kind === 'shuffle' ? job.spec.shuffles[stage.sink.node]!.key : undefined
+    try {
+      await this.#ports.transport.call(
+        asPeerId(peer),
+        runTasks,
+        {
+          term: this.term,
+          jobId: effect.jobId,
+          session: job.session,
+          planHash: job.planHash,
+          requester: job.requester,
+          // The partitions of the whole stage are the leader's business.
+          stage: { ...stage, partitions: [] },
+          shuffles: effect.shuffles,
+          tasks: effect.tasks,
+          ...(first && job.planBytes.byteLength <= JOBS.inlinePlanBytes ? { plan: job.planBytes } : {}),
+          ...(isResult && action.kind === 'saveText' ? { save: action.path } : {}),
+          ...(output === undefined ? {} : { output }),
+        },
+        { timeoutMs: JOB_LEADER.runTimeoutMs },
+      )
+    } catch (error) {
+      this.#ports.log.warn(
+        { peer, jobId: effect.jobId, error: toWire(error) },
+        'tasks could not be handed over',
+      )
+      job.sentTo.delete(peer)
+      this.#forgetExecutor(asPeerId(peer))
+    }
+  }
+
+  /** At most one progress message of a job is on its way; the newest state goes next. */
+  #sendProgress(jobId: string, progress: JobProgress): void {
+    const job = this.#jobs.get(jobId)
+    if (job === undefined) return
+    if (job.update.sending) {
+      job.update.next = progress
+      return
+    }
+    job.update.sending = true
+    const head = { jobId, epoch: job.requester.epoch, state: 'running' as const, progress }
+    void this.#ports
+      .deliver(job.requester, jobUpdate, head)
+      .catch(() => {})
+      .then(() => {
+        job.update.sending = false
+        const { next } = job.update
+        job.update.next = undefined
+        if (next !== undefined && this.#scheduler.hasJob(jobId)) this.#sendProgress(jobId, next)
+      })
+  }
+
+  #finish(jobId: string, progress: JobProgress): void {
+    const job = this.#jobs.get(jobId)
+    if (job === undefined) return
+    const tasks = progress.stages.reduce((sum, stage) => sum + stage.tasks, 0)
+    this.#record({ type: 'job-end', jobId, status: 'done', tasks, retried: progress.retried })
+    this.#update(job, { jobId, epoch: job.requester.epoch, state: 'done', progress })
+  }
+
+  #failed(jobId: string, error: ReturnType<typeof toWire>): void {
+    const job = this.#jobs.get(jobId)
+    if (job === undefined) return
+    const status = error.code === 'JOB_CANCELLED' ? 'cancelled' : 'failed'
+    this.#record({ type: 'job-end', jobId, status, reason: error.message })
+    this.#update(job, { jobId, epoch: job.requester.epoch, state: 'failed', error })
+  }
+
+  #update(job: LedJob, head: Parameters<typeof jobUpdate.request.parse>[0] & object): void {
+    this.#ports.deliver(job.requester, jobUpdate, jobUpdate.request.parse(head)).catch((error: unknown) => {
+      this.#ports.log.debug({ error: toWire(error) }, 'the requester could not be told how its job ended')
+    })
+  }
+
+  #record(command: JobsCommand): void {
+    this.#ports.record(command).catch((error: unknown) => {
+      this.#ports.log.debug({ error: toWire(error) }, 'a job could not be listed')
+    })
+  }
+
+  #tell<Request>(peer: string, type: MessageType<Request, object>, head: Request): void {
+    this.#ports.transport.call(asPeerId(peer), type, head).catch((error: unknown) => {
+      this.#ports.log.debug({ peer, type: type.name, error: toWire(error) }, 'an executor could not be told')
+    })
+  }
+}

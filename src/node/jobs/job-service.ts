@@ -1,0 +1,81 @@
+import { createHash } from 'node:crypto'
+import { bodyOf, ShoalError, type PeerId, type Transport } from '../../base/index.ts'
+import {
+  cancelJob,
+  closeJob,
+  fetchPlan,
+  JOBS,
+  renewLease,
+  resultTaken,
+  submitJob,
+  taskEnded,
+} from '../../rdd/index.ts'
+import { collect } from '../relay.ts'
+import type { JobLeader } from './job-leader.ts'
+
+/** Answers for the leader of jobs while this peer is it, and says who is while it is not. */
+export class JobService {
+  readonly #transport: Transport
+  readonly #notLeader: () => { leader?: PeerId; term: number }
+  #leader: JobLeader | undefined
+
+  constructor(options: { transport: Transport; notLeader: () => { leader?: PeerId; term: number } }) {
+    this.#transport = options.transport
+    this.#notLeader = options.notLeader
+  }
+
+  get leading(): JobLeader | undefined {
+    return this.#leader
+  }
+
+  /** The term began (its no-op is committed), or ended. */
+  lead(leader: JobLeader | undefined): void {
+    this.#leader?.stop()
+    this.#leader = leader
+    leader?.start()
+  }
+
+  start(): void {
+    const transport = this.#transport
+    transport.handle(submitJob, async ({ head, body }) => {
+      this.#required()
+      const plan = await collect(body, JOBS.planBytesMax)
+      const hash = createHash('sha256').update(plan).digest('hex')
+      if (hash !== head.planHash) {
+        throw new ShoalError('PLAN_INVALID', {
+          reason: 'the plan that arrived is not the plan that was sent',
+        })
+      }
+      const leader = this.#required()
+      leader.submit(head, plan)
+      return { term: leader.term }
+    })
+    transport.handle(cancelJob, ({ head }) => {
+      this.#required().cancel(head.jobId, head.reason)
+      return {}
+    })
+    transport.handle(closeJob, ({ head }) => {
+      this.#required().close(head.jobId)
+      return {}
+    })
+    transport.handle(renewLease, ({ head }) => ({ unknown: this.#required().renew(head.session, head.jobs) }))
+    transport.handle(fetchPlan, ({ head }) => ({
+      head: {},
+      body: bodyOf(this.#required().planOf(head.jobId, head.planHash)),
+    }))
+    transport.handle(taskEnded, ({ from, head: { kept, ...event } }) => {
+      this.#required().taskEnded(from, event, kept)
+      return {}
+    })
+    transport.handle(resultTaken, ({ head }) => {
+      this.#required().resultTaken(head.jobId, head.partition)
+      return {}
+    })
+  }
+
+  #required(): JobLeader {
+    if (this.#leader !== undefined) return this.#leader
+    const hint = this.#notLeader()
+    throw new ShoalError('NOT_LEADER', hint, `this peer does not lead (term ${hint.term})`)
+  }
+}

@@ -1,0 +1,92 @@
+import type { PartialResult } from '../../rdd/index.ts'
+
+/** Bytes of small results that wait for the consumer; beyond that an executor seals them until they are wanted. */
+const WAITING_BYTES_MAX = 64 * 1024 * 1024
+
+export interface SealedResult {
+  partition: number
+  executor: string
+  checksum: number
+  sizeBytes: number
+}
+
+interface Offer {
+  id: { partition: number }
+  executor: string
+  checksum: number
+  sizeBytes: number
+  inline?: Uint8Array | undefined
+}
+
+/** Partial results between their arrival, in any order, and the consumer: one for each partition. */
+export class ResultQueue {
+  /** Partitions that the consumer has yet to get, ascending. */
+  readonly #wanted: Set<number>
+  readonly #ordered: boolean
+  readonly #ready = new Map<number, PartialResult | SealedResult>()
+  readonly #accepted = new Set<number>()
+  #waitingBytes = 0
+  #wake: (() => void) | undefined
+
+  constructor(partitions: readonly number[], ordered: boolean) {
+    this.#wanted = new Set(partitions)
+    this.#ordered = ordered
+  }
+
+  /** True when the executor need not keep it. */
+  offer(offer: Offer): boolean {
+    const { partition } = offer.id
+    if (this.#accepted.has(partition) || !this.#wanted.has(partition)) return true
+    const { inline } = offer
+    if (inline !== undefined && this.#waitingBytes + inline.byteLength <= WAITING_BYTES_MAX) {
+      this.#waitingBytes += inline.byteLength
+      this.#accepted.add(partition)
+      this.#ready.set(partition, { partition, bytes: inline })
+    } else {
+      const { executor, checksum, sizeBytes } = offer
+      this.#ready.set(partition, { partition, executor, checksum, sizeBytes })
+    }
+    this.#wake?.()
+    return this.#accepted.has(partition)
+  }
+
+  /** The next one, the lowest partition if ordered; a sealed one is to be pulled. Undefined when all were handed out. */
+  async next(): Promise<PartialResult | SealedResult | undefined> {
+    for (;;) {
+      const [lowest] = this.#wanted
+      if (lowest === undefined) return undefined
+      const partition = this.#ordered ? lowest : this.#ready.keys().next().value
+      const result = partition === undefined ? undefined : this.#ready.get(partition)
+      if (result !== undefined) {
+        this.#ready.delete(result.partition)
+        if ('bytes' in result) {
+          this.#waitingBytes -= result.bytes.byteLength
+          this.#wanted.delete(result.partition)
+        }
+        return result
+      }
+      await new Promise<void>(resolve => {
+        this.#wake = resolve
+      })
+    }
+  }
+
+  /** A sealed one was pulled, whole. */
+  accept(partition: number): void {
+    this.#accepted.add(partition)
+    this.#wanted.delete(partition)
+  }
+
+  /** A sealed one is gone: another attempt will offer it again. */
+  lost(partition: number): void {
+    if (!this.#accepted.has(partition)) this.#ready.delete(partition)
+  }
+
+  accepted(): number[] {
+    return [...this.#accepted].sort((a, b) => a - b)
+  }
+
+  complete(): boolean {
+    return this.#wanted.size === 0
+  }
+}

@@ -1,0 +1,113 @@
+import {
+  bodyOf,
+  hasCode,
+  raceAbort,
+  ShoalError,
+  sleep,
+  withDeadline,
+  type AbortOptions,
+  type Clock,
+  type ErrorCode,
+  type MessageType,
+  type PeerId,
+  type Random,
+  type Transport,
+} from '../base/index.ts'
+import { LEADER_CALL } from './config.ts'
+
+/** Codes after which the same question may be put to the leader again: it was not answered by one. */
+const RETRYABLE = new Set<ErrorCode>([
+  'NOT_LEADER',
+  'NO_QUORUM',
+  'UNREACHABLE',
+  'CONNECTION_LOST',
+  'STALE_LEADER',
+  'TIMEOUT',
+  'BUSY',
+  'UNKNOWN_OUTCOME',
+])
+
+export interface LeaderView {
+  /** The leader as this peer knows it, if it knows one. */
+  leader(): PeerId | undefined
+  /** What NO_QUORUM tells the caller. */
+  quorum(): { lastLeader?: string; term: number; voters: string[] }
+}
+
+export interface LeaderCallOptions extends AbortOptions {
+  body?: Uint8Array
+  /** Until NO_QUORUM is the answer. @default LEADER_CALL.quorumWaitMs */
+  waitMs?: number
+}
+
+/** Asks whoever leads, quietly again while leadership changes. Only for requests that may safely arrive twice. */
+export class LeaderCaller {
+  readonly #transport: Transport
+  readonly #view: LeaderView
+  readonly #clock: Clock
+  readonly #random: Random
+
+  constructor(options: { transport: Transport; view: LeaderView; clock: Clock; random: Random }) {
+    this.#transport = options.transport
+    this.#view = options.view
+    this.#clock = options.clock
+    this.#random = options.random
+  }
+
+  async call<Request, Reply>(
+    type: MessageType<Request, Reply>,
+    head: Request,
+    options: LeaderCallOptions = {},
+  ): Promise<Reply> {
+    const untilMs = this.#clock.nowMs() + (options.waitMs ?? LEADER_CALL.quorumWaitMs)
+    let pauseMs: number = LEADER_CALL.retryMinMs
+    let hint: PeerId | undefined
+    for (;;) {
+      options.signal?.throwIfAborted()
+      const leader = hint ?? this.#view.leader()
+      hint = undefined
+      if (leader !== undefined) {
+        try {
+          return await this.#try(leader, type, head, options)
+        } catch (error) {
+          if (!(error instanceof ShoalError) || !RETRYABLE.has(error.code)) throw error
+          if (this.#clock.nowMs() >= untilMs) throw error
+          if (hasCode(error, 'NOT_LEADER') && error.details.leader !== undefined) {
+            const said = error.details.leader as PeerId
+            if (said !== leader) hint = said
+          }
+        }
+      }
+      if (this.#clock.nowMs() >= untilMs) {
+        const quorum = this.#view.quorum()
+        throw new ShoalError(
+          'NO_QUORUM',
+          quorum,
+          `no leader answered ${type.name}: a majority of the voters must be reachable ` +
+            `(term ${quorum.term}, ${quorum.voters.length} voters); nothing was changed that this peer knows of`,
+        )
+      }
+      await sleep(pauseMs * (0.5 + this.#random.next()), options)
+      pauseMs = Math.min(pauseMs * 2, LEADER_CALL.retryMaxMs)
+    }
+  }
+
+  async #try<Request, Reply>(
+    leader: PeerId,
+    type: MessageType<Request, Reply>,
+    head: Request,
+    options: LeaderCallOptions,
+  ): Promise<Reply> {
+    using signal = withDeadline(`${type.name} at the leader`, LEADER_CALL.tryTimeoutMs, options.signal)
+    const { body } = options
+    const reply = await raceAbort(
+      this.#transport.call(leader, type, head, {
+        signal,
+        timeoutMs: LEADER_CALL.tryTimeoutMs,
+        ...(body === undefined ? {} : { body: bodyOf(body) }),
+      }),
+      signal,
+    )
+    return reply.head
+  }
+}

@@ -1,0 +1,117 @@
+import { z } from 'zod'
+import { message } from '../base/index.ts'
+import type { LogCommand } from './replicated-state.machine.ts'
+
+/** A command for the replicated log. Only its frame is checked here: each sub-machine refuses what it cannot carry out. */
+const logCommand = z.object({
+  part: z.enum(['gossip', 'dht', 'rdd']),
+  command: z.looseObject({ type: z.string() }),
+}) as unknown as z.ZodType<LogCommand>
+
+/** Asks the leader to commit a command; answers what applying it answered. Safe to repeat only as the command is. */
+export const proposeCommand = message({
+  name: 'node.log.propose',
+  from: 'peers',
+  request: logCommand,
+  reply: z.object({ index: z.int().nonnegative(), result: z.unknown() }),
+})
+
+/** Makes a saved dataset's part files visible as one directory, whole and at once. */
+export const commitOutput = message({
+  name: 'node.output.commit',
+  from: 'everyone',
+  request: z.object({
+    path: z.string(),
+    /** Names the job, so that a repeated commit gets the first answer. */
+    winner: z.string(),
+    parts: z.array(z.object({ fileId: z.string(), blockCount: z.int().nonnegative() })),
+  }),
+  reply: z.object({ files: z.number() }),
+})
+
+const memberStatus = z.object({
+  peerId: z.string(),
+  name: z.string(),
+  host: z.string(),
+  addresses: z.array(z.string()),
+  /** As the replicated log has it. */
+  state: z.enum(['up', 'down', 'left']),
+  /** As gossip sees it right now. */
+  liveness: z.enum(['alive', 'suspect', 'dead', 'left', 'unknown']),
+  role: z.enum(['leader', 'voter', 'learner']),
+})
+
+/** What one peer knows of itself and the mesh. Answered from local state: it works without a leader too. */
+export const peerStatus = message({
+  name: 'node.status',
+  from: 'everyone',
+  request: z.object({}),
+  reply: z.object({
+    peerId: z.string(),
+    name: z.string(),
+    meshId: z.string(),
+    pid: z.number(),
+    version: z.string(),
+    upMs: z.number(),
+    workers: z.number(),
+    rssBytes: z.number(),
+    leader: z.string().optional(),
+    term: z.number(),
+    role: z.string(),
+    voters: z.array(z.string()),
+    votersTarget: z.number(),
+    appliedIndex: z.number(),
+    members: z.array(memberStatus),
+    files: z.object({
+      files: z.number(),
+      directories: z.number(),
+      blocks: z.number(),
+      sizeBytes: z.number(),
+      storedBytes: z.number(),
+      /** Blocks with fewer living copies than they should have, and of those, the ones with none. */
+      underReplicated: z.number(),
+      missing: z.number(),
+      slotsMoving: z.number(),
+      slotsOwned: z.number(),
+    }),
+  }),
+})
+export type PeerStatus = z.infer<typeof peerStatus.reply>
+
+const jobRecord = z.object({
+  jobId: z.string(),
+  name: z.string(),
+  requester: z.string(),
+  relay: z.string(),
+  status: z.enum(['running', 'done', 'failed', 'cancelled']),
+  startedMs: z.number(),
+  endedMs: z.number().optional(),
+  reason: z.string().optional(),
+  tasks: z.number().optional(),
+  retried: z.number().optional(),
+})
+
+/** The jobs that the mesh remembers, oldest first. */
+export const listJobs = message({
+  name: 'node.jobs',
+  from: 'everyone',
+  request: z.object({}),
+  reply: z.object({ jobs: z.array(jobRecord) }),
+})
+export type JobListing = z.infer<typeof jobRecord>
+
+/** Ends this peer's process, gracefully; only asked by `shoal down` of local peers. */
+export const stopPeer = message({
+  name: 'node.stop',
+  from: 'everyone',
+  request: z.object({}),
+  reply: z.object({}),
+})
+
+/** Tells an attached client that another leader serves. */
+export const leaderChanged = message({
+  name: 'node.leader.changed',
+  from: 'peers',
+  request: z.object({ term: z.number() }),
+  reply: z.void(),
+})

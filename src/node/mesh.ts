@@ -1,0 +1,91 @@
+import { asPeerId, type AbortOptions, type Logger } from '../base/index.ts'
+import { FileClient } from '../dht/index.ts'
+import { cancelJob, DatasetContext } from '../rdd/index.ts'
+import { JobClient, type JobEvent } from './jobs/job-client.ts'
+import { listJobs, peerStatus, type JobListing, type PeerStatus } from './log-messages.ts'
+import type { MeshAccess } from './mesh-access.ts'
+import { MeshFiles } from './mesh-files.ts'
+
+export interface MeshOptions {
+  /** Partitions of parallelize and range where the call names none. @default 8 */
+  defaultPartitions?: number
+  /** Global object of a REPL, to look up names that closures use. */
+  globals?: object
+}
+
+/**
+ * The mesh: files (`fs`) and datasets (`parallelize`, `textFile`, …). What `connect()` gives, and the `mesh` of the REPL
+ * and of an embedded peer.
+ */
+export class Mesh extends DatasetContext implements AsyncDisposable {
+  readonly fs: FileClient
+  readonly #access: MeshAccess
+  readonly #client: JobClient
+  readonly #onClose: (() => Promise<void>) | undefined
+
+  constructor(
+    access: MeshAccess,
+    log: Logger,
+    options: MeshOptions & { onClose?: () => Promise<void> } = {},
+  ) {
+    const client = new JobClient(access, log)
+    const fs = new FileClient({
+      call: (type, head, callOptions = {}) => access.callAttached(type, head, callOptions),
+    })
+    const { defaultPartitions, globals, onClose } = options
+    super({
+      runner: client,
+      files: new MeshFiles(fs, access, client.session),
+      ...(defaultPartitions === undefined ? {} : { defaultPartitions }),
+      ...(globals === undefined ? {} : { globals }),
+    })
+    this.fs = fs
+    this.#access = access
+    this.#client = client
+    this.#onClose = onClose
+  }
+
+  /** Begins to listen for results; done by whoever made it. */
+  start(): void {
+    this.#client.start()
+  }
+
+  /** How the peer that one is attached to sees itself and the mesh. */
+  async status(options: AbortOptions = {}): Promise<PeerStatus> {
+    return (await this.#access.callAttached(peerStatus, {}, options)).head
+  }
+
+  /** The same of any peer. */
+  async statusOf(peer: string, options: AbortOptions = {}): Promise<PeerStatus> {
+    return (await this.#access.callPeer(asPeerId(peer), peerStatus, {}, options)).head
+  }
+
+  /** Jobs that the mesh remembers, oldest first. */
+  async jobs(options: AbortOptions = {}): Promise<JobListing[]> {
+    return (await this.#access.callAttached(listJobs, {}, options)).head.jobs
+  }
+
+  /** @throws JOB_UNKNOWN when it does not run. */
+  async cancelJob(jobId: string, reason = 'asked to', options: AbortOptions = {}): Promise<void> {
+    await this.#access.callLeader(cancelJob, { jobId, reason }, options)
+  }
+
+  /** Told of starts, progress and ends of this mesh's own jobs. */
+  onJobEvent(listener: (event: JobEvent) => void): Disposable {
+    return this.#client.onEvent(listener)
+  }
+
+  /** Jobs under way reject with JOB_CANCELLED. */
+  closeJobs(): void {
+    this.#client.close()
+  }
+
+  async close(): Promise<void> {
+    this.closeJobs()
+    await this.#onClose?.()
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
+  }
+}

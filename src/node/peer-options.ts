@@ -1,0 +1,37 @@
+import type { Logger } from '../base/index.ts'
+import type { RepairDriverOptions } from '../dht/index.ts'
+import type { MembershipOptions, RaftOptions, VotersOptions } from '../gossip/index.ts'
+
+export interface PeerOptions {
+  /** Holds identity, log, blocks; made when missing; of one process at a time. */
+  dataDirectory: string
+  /**
+   * Multiaddrs of any peers of the mesh to join. Without any, and with an empty data directory, the peer creates a mesh,
+   * once; with any it never does. A directory that belongs to a mesh goes back to it, whatever is given here.
+   */
+  join?: readonly string[]
+  /** The mesh's secret: needed to join, else made at genesis or read from the data directory. */
+  meshKey?: Uint8Array
+  /** Shown to people. @default last six characters of the peer id */
+  name?: string
+  /** Multiaddrs to listen on: loopback until told otherwise. @default ['/ip4/127.0.0.1/tcp/0'] */
+  listen?: readonly string[]
+  /** Replicas and voters are spread over hosts first. @default the machine's host name */
+  host?: string
+  /** Spread over zones before hosts. @default none */
+  zone?: string
+  /** Worker threads for tasks. @default cores of the machine */
+  workers?: number
+  /** Bytes of cached partitions. @default 256 MiB */
+  cacheBytes?: number
+  /** Bytes one task may hold in its tables before TASK_MEMORY. @default 512 MiB */
+  taskBytes?: number
+  /** @default silent */
+  log?: Logger
+  /** Timers, for tests and small meshes. */
+  membership?: Partial<MembershipOptions>
+  raft?: Partial<RaftOptions>
+  voters?: Partial<VotersOptions>
+  repair?: RepairDriverOptions
+  signal?: AbortSignal
+}

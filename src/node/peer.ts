@@ -1,0 +1,469 @@
+import { availableParallelism, hostname } from 'node:os'
+import {
+  fromWire,
+  raceAbort,
+  ShoalError,
+  silentLogger,
+  sleep,
+  systemClock,
+  systemRandom,
+  toWire,
+  withDeadline,
+  type Logger,
+  type PeerId,
+} from '../base/index.ts'
+import {
+  DiskBlockStore,
+  FileService,
+  parseBlockId,
+  RepairDriver,
+  type BlockStatus,
+  type FileServicePorts,
+  type RepairMember,
+} from '../dht/index.ts'
+import { MembershipDriver, type LeaderView, type MemberRecord } from '../gossip/index.ts'
+import { bootstrap, type Bootstrapped } from './bootstrap.ts'
+import { MEMBERS_KEEPER, PEER } from './config.ts'
+import { DataDirectory } from './data-directory.ts'
+import { Executor } from './executor/executor.ts'
+import { JobLeader } from './jobs/job-leader.ts'
+import { JobService } from './jobs/job-service.ts'
+import { leaderChanged } from './log-messages.ts'
+import { MembersKeeper } from './members-keeper.ts'
+import type { MeshAccess } from './mesh-access.ts'
+import { MeshLog } from './mesh-log.ts'
+import { Mesh } from './mesh.ts'
+import type { PeerTransport } from './net/index.ts'
+import { outputHandler } from './output-commits.ts'
+import type { PeerOptions } from './peer-options.ts'
+import { statusOf } from './peer-status.ts'
+import { Relay } from './relay.ts'
+import { VERSION } from './version.ts'
+
+/** A running peer. Disposing of it stops it gracefully. */
+export interface Peer extends AsyncDisposable {
+  readonly id: PeerId
+  readonly name: string
+  readonly meshId: string
+  /** Multiaddrs at which it can be joined or attached to. */
+  addresses(): string[]
+  /** Files and datasets, with this peer as requester. */
+  readonly mesh: Mesh
+  /** Resolves when the peer is a member, a leader is known, and the mesh has the voters its size asks for. */
+  ready(options?: { signal?: AbortSignal; timeoutMs?: number; peers?: number }): Promise<void>
+  /** Settles when the peer cannot go on: its disk failed, or the mesh refused it. */
+  readonly failed: Promise<ShoalError>
+  /** Takes leave of the mesh (its copies are made elsewhere), then stops. */
+  leave(): Promise<void>
+  stop(): Promise<void>
+}
+
+/**
+ * Starts a peer in this process.
+ * @throws DATA_DIR_LOCKED, DATA_DIR_INVALID, PORT_TAKEN, NOT_ADMITTED, MESH_MISMATCH, LOG_CORRUPT
+ */
+export async function createPeer(options: PeerOptions): Promise<Peer> {
+  const log = options.log ?? silentLogger
+  await using stack = new AsyncDisposableStack()
+  const directory = stack.use(await DataDirectory.open(options.dataDirectory))
+  const base = await bootstrap(directory, options, log)
+  stack.use(base.transport)
+  const meshLog = stack.use(
+    await MeshLog.start({
+      transport: base.transport,
+      directory: directory.metaPath,
+      meshId: base.meshId,
+      genesis: base.genesis,
+      ...(options.raft === undefined ? {} : { raft: options.raft }),
+      ...(options.voters === undefined ? {} : { voters: options.voters }),
+      log: log.child({ part: 'log' }),
+    }),
+  )
+  if (base.genesis) await directory.writeMesh({ meshId: base.meshId, name: base.name, generation: 1 })
+  const store = await DiskBlockStore.open({ directory: directory.path, peer: base.name })
+  const peer = new RunningPeer({ options, directory, base, meshLog, store, log })
+  stack.defer(() => peer.close())
+  await peer.start()
+  peer.resources = stack.move()
+  return peer
+}
+
+class RunningPeer implements Peer {
+  readonly id: PeerId
+  readonly name: string
+  readonly meshId: string
+  readonly mesh: Mesh
+  readonly #options: PeerOptions
+  readonly #base: Bootstrapped
+  readonly #transport: PeerTransport
+  readonly #meshLog: MeshLog
+  readonly #membership: MembershipDriver
+  readonly #files: FileService
+  readonly #ports: FileServicePorts
+  readonly #repair: RepairDriver
+  readonly #executor: Executor
+  readonly #jobs: JobService
+  readonly #relay: Relay
+  readonly #keeper: MembersKeeper
+  readonly #log: Logger
+  readonly #closing = new AbortController()
+  readonly #failure = Promise.withResolvers<ShoalError>()
+  readonly #leaderListeners = new Set<() => void>()
+  readonly #startedMs = systemClock.nowMs()
+  #admitted = false
+  #leading: number | undefined
+  #announcedTerm = 0
+  /** What outlives `close`: log, transport, directory. */
+  resources: AsyncDisposableStack | undefined
+
+  constructor(parts: {
+    options: PeerOptions
+    directory: DataDirectory
+    base: Bootstrapped
+    meshLog: MeshLog
+    store: DiskBlockStore
+    log: Logger
+  }) {
+    const { options, directory, base, meshLog, store, log } = parts
+    const { transport } = base
+    this.#options = options
+    this.#base = base
+    this.#transport = transport
+    this.#meshLog = meshLog
+    this.#log = log
+    this.id = transport.self
+    this.name = base.name
+    this.meshId = base.meshId
+    this.#membership = new MembershipDriver({
+      transport,
+      info: { name: base.name, addresses: transport.addresses(), labels: this.#labels(), meta: {} },
+      ...(options.membership === undefined ? {} : { options: options.membership }),
+      logger: log.child({ part: 'members' }),
+    })
+    const filePorts = (this.#ports = this.#filePorts(store))
+    this.#files = new FileService(filePorts)
+    this.#repair = new RepairDriver(
+      {
+        ...filePorts,
+        askToCopy: (peer, request, copyOptions) => this.#files.askToCopy(peer, request, copyOptions),
+      },
+      options.repair,
+    )
+    this.#relay = new Relay({ transport, leader: meshLog.leader })
+    this.#jobs = new JobService({ transport, notLeader: () => this.#leaderHint() })
+    this.#executor = new Executor(
+      {
+        transport,
+        leader: () => meshLog.log.leader()?.peerId,
+        readBlock: (blockId, range, holders, signal) => this.#readBlock(blockId, range, holders, signal),
+        putPart: async (path, source) => {
+          const { fileId, blockCount, bytes } = await this.#files.writeOpen(path, source, {
+            parents: true,
+            leaseMs: PEER.partLeaseMs,
+          })
+          return { file: `${fileId} ${blockCount}`, bytes }
+        },
+        deliver: this.#relay.deliver,
+        log: log.child({ part: 'executor' }),
+      },
+      {
+        workers: options.workers ?? availableParallelism(),
+        dataDirectory: directory.path,
+        outputDirectory: directory.outputPath,
+        outputBytes: PEER.outputBytes,
+        cacheBytes: options.cacheBytes ?? PEER.cacheBytes,
+        taskBytes: options.taskBytes ?? PEER.taskBytes,
+        oldSpaceMb: PEER.oldSpaceMb,
+      },
+    )
+    this.#keeper = new MembersKeeper({
+      self: this.id,
+      records: () => meshLog.state.members.members(),
+      member: peer => this.#membership.member(peer),
+      mayProposeDown: peer => this.#membership.mayProposeDown(peer),
+      probe: peer => this.#membership.probe(peer),
+      propose: command => meshLog.proposeMember(command),
+      log: log.child({ part: 'members' }),
+    })
+    this.mesh = new Mesh(this.#access(), log)
+  }
+
+  get failed(): Promise<ShoalError> {
+    return this.#failure.promise
+  }
+
+  async start(): Promise<void> {
+    const { state, log } = this.#meshLog
+    log.onFatal(error => this.#failure.resolve(error))
+    this.#meshLog.onApplied(command => {
+      if (command.part === 'gossip') this.#onMembersChanged()
+      if (command.part === 'dht') this.#repair.onApplied(command.command)
+    })
+    this.#transport.setWantedPeers(() =>
+      state.members
+        .members()
+        .filter(member => member.state !== 'left')
+        .map(member => member.peerId),
+    )
+    this.#transport.onConnection((peer, change) => {
+      if (change === 'closed') this.#jobs.leading?.suspect(peer)
+    })
+    this.#onMembersChanged()
+    this.#relay.start()
+    this.#jobs.start()
+    await this.#executor.start()
+    this.#files.start()
+    outputHandler(this.#transport, this.#meshLog)
+    statusOf({
+      transport: this.#transport,
+      meshLog: this.#meshLog,
+      membership: this.#membership,
+      files: this.#ports,
+      version: VERSION,
+      meshId: this.meshId,
+      name: this.name,
+      workers: this.#options.workers ?? availableParallelism(),
+      startedMs: this.#startedMs,
+      clock: systemClock,
+    })
+    this.#meshLog.onLeader(view => this.#onLeader(view))
+    const seeds = [...(this.#options.join ?? [])]
+    for (const member of state.members.members()) {
+      if (member.peerId !== this.id) seeds.push(...member.addresses)
+    }
+    if (seeds.length > 0) this.#membership.join(seeds)
+    this.mesh.start()
+    void this.#askToBeMember()
+  }
+
+  addresses(): string[] {
+    return this.#transport.addresses()
+  }
+
+  async ready(options: { signal?: AbortSignal; timeoutMs?: number; peers?: number } = {}): Promise<void> {
+    using deadline = withDeadline('the mesh to be ready', options.timeoutMs ?? 60_000, options.signal)
+    const failed = this.failed.then(error => Promise.reject(error))
+    failed.catch(() => {})
+    while (!this.#isReady(options.peers ?? 1)) await raceAbort(Promise.race([sleep(25), failed]), deadline)
+  }
+
+  #isReady(peers: number): boolean {
+    const { leader, voters, votersTarget } = this.#meshLog.log.status()
+    const { members } = this.#meshLog.state
+    const up = members.members().filter(member => member.state === 'up').length
+    return this.#admitted && leader !== undefined && up >= peers && voters.length >= votersTarget
+  }
+
+  async leave(): Promise<void> {
+    this.#membership.leave()
+    await sleep(PEER.leaveLingerMs)
+    await this.stop()
+  }
+
+  async stop(): Promise<void> {
+    if (this.#closing.signal.aborted) return
+    await this.#meshLog.log.handOver({ timeoutMs: 1_000 })
+    await this.close()
+    await this.resources?.disposeAsync()
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop()
+  }
+
+  async close(): Promise<void> {
+    if (this.#closing.signal.aborted) return
+    this.#closing.abort(new ShoalError('CANCELLED', { what: 'this peer, which is stopping' }))
+    this.mesh.closeJobs()
+    this.#keeper.stop()
+    this.#repair.stop()
+    this.#jobs.lead(undefined)
+    await this.#executor.close()
+    await this.#files[Symbol.asyncDispose]()
+    await this.#membership[Symbol.asyncDispose]()
+  }
+
+  #labels(): { host: string; zone: string } {
+    return { host: this.#options.host ?? hostname(), zone: this.#options.zone ?? '' }
+  }
+
+  /** Until the log says so this peer is a guest: it feeds on nothing and holds nothing. */
+  async #askToBeMember(): Promise<void> {
+    const { signal } = this.#closing
+    for (;;) {
+      try {
+        const result = await this.#meshLog.proposeMember(
+          {
+            type: 'peer-join',
+            peerId: this.id,
+            name: this.name,
+            addresses: this.#transport.addresses(),
+            labels: this.#labels(),
+            directoryId: this.#base.directoryId,
+          },
+          { signal },
+        )
+        if (result.ok) {
+          this.#admitted = true
+          return
+        }
+        this.#failure.resolve(fromWire(result.error))
+        return
+      } catch (error) {
+        if (signal.aborted) return
+        this.#log.debug({ error: toWire(error) }, 'not admitted yet')
+        await sleep(MEMBERS_KEEPER.joinRetryMinMs, { signal }).catch(() => {})
+      }
+    }
+  }
+
+  #onMembersChanged(): void {
+    const members = this.#meshLog.state.members.members()
+    for (const { peerId, addresses } of members) {
+      if (peerId !== this.id) this.#transport.addAddresses(peerId, addresses)
+    }
+    this.#meshLog.log.setPeers(
+      members
+        .filter(member => member.state === 'up')
+        .map(({ peerId, labels }) => ({ peerId, host: labels.host })),
+    )
+    this.#repair.onMembers(members.map(repairMember))
+  }
+
+  #onLeader(view: LeaderView): void {
+    const leads = view.ready ? view.term : undefined
+    if (leads !== this.#leading) {
+      this.#leading = leads
+      if (leads === undefined) this.#resign()
+      else this.#lead(leads)
+    }
+    if (view.leader !== undefined && view.term > this.#announcedTerm) {
+      this.#announcedTerm = view.term
+      this.#log.info({ leader: view.leader, term: view.term }, 'a leader serves')
+      for (const listener of this.#leaderListeners) listener()
+      for (const { peer, role } of this.#transport.connections()) {
+        if (role === 'client') this.#transport.send(peer, leaderChanged, { term: view.term })
+      }
+    }
+  }
+
+  #lead(term: number): void {
+    const { state } = this.#meshLog
+    this.#log.info({ term }, 'this peer leads')
+    this.#keeper.start()
+    this.#repair.start(state.members.members().map(repairMember))
+    this.#jobs.lead(
+      new JobLeader({
+        transport: this.#transport,
+        term,
+        holdersOf: (fileId, block) => this.#holdersOf(fileId, block),
+        livePeers: () => this.#liveExecutors(),
+        record: command => this.#meshLog.proposeJob(command),
+        deliver: this.#relay.deliver,
+        clock: systemClock,
+        log: this.#log.child({ part: 'jobs' }),
+      }),
+    )
+  }
+
+  #resign(): void {
+    this.#log.info({}, 'this peer leads no more')
+    this.#keeper.stop()
+    this.#repair.stop()
+    this.#jobs.lead(undefined)
+  }
+
+  #leaderHint(): { leader?: PeerId; term: number } {
+    const { leader, term } = this.#meshLog.log.status()
+    return leader === undefined || leader === this.id ? { term } : { leader, term }
+  }
+
+  /** Members that gossip does not take for dead: a suspect may still be fast enough. */
+  #liveExecutors(): PeerId[] {
+    return this.#meshLog.state.members
+      .members()
+      .filter(member => member.state === 'up' && this.#isAlive(member.peerId))
+      .map(member => member.peerId)
+  }
+
+  #isAlive(peer: PeerId): boolean {
+    if (peer === this.id) return true
+    const seen = this.#membership.member(peer)?.state
+    return seen === 'alive' || seen === 'suspect'
+  }
+
+  /** Living holders of a committed block, in the order in which tasks should prefer them. */
+  #holdersOf(fileId: string, block: number): string[] {
+    const path = this.#meshLog.state.namespace.pathOf(fileId as never)
+    if (path === undefined) return []
+    const status = this.#meshLog.state.namespace.blocksOf(path)[block]
+    return (status?.holders ?? []).filter(peer => this.#isAlive(peer))
+  }
+
+  async *#readBlock(
+    blockId: string,
+    range: { start: number; end: number },
+    holders: string[],
+    signal: AbortSignal,
+  ): AsyncGenerator<Uint8Array> {
+    const { namespace } = this.#meshLog.state
+    const known = namespace.blockOf(blockId as never)
+    if (known === undefined) {
+      throw new ShoalError(
+        'BLOCK_UNAVAILABLE',
+        { path: blockId, block: parseBlockId(blockId as never)?.index ?? 0, tried: holders },
+        `block ${blockId} belongs to no file any more: the file was removed or replaced while the job ran`,
+      )
+    }
+    const block: BlockStatus = known
+    const path = namespace.pathOf(parseBlockId(blockId as never)!.fileId as never) ?? blockId
+    for await (const chunk of this.#files.readBlock(path, block, range)) {
+      signal.throwIfAborted()
+      yield chunk
+    }
+  }
+
+  #filePorts(store: DiskBlockStore): FileServicePorts {
+    const { state, log } = this.#meshLog
+    return {
+      transport: this.#transport,
+      store,
+      propose: (command, options) => this.#meshLog.proposeDht(command, options),
+      readBarrier: options => this.#meshLog.readBarrier(options),
+      namespace: () => state.namespace,
+      slots: () => state.slots,
+      peers: () =>
+        state.members
+          .members()
+          .filter(member => member.state !== 'left')
+          .map(repairMember),
+      isAlive: peer => this.#isAlive(peer),
+      nameOf: peer => state.members.member(peer)?.name ?? peer.slice(-6),
+      appliedIndex: () => log.status().appliedIndex,
+      clock: systemClock,
+      random: systemRandom,
+      log: this.#log.child({ part: 'files' }),
+    }
+  }
+
+  /** The mesh as this very process sees it: its own relay. */
+  #access(): MeshAccess {
+    const transport = this.#transport
+    return {
+      requester: () => ({ client: this.id, relay: this.id, epoch: 0 }),
+      callLeader: (type, head, options = {}) => this.#meshLog.leader.call(type, head, options),
+      callPeer: (peer, type, head, options) => transport.call(peer, type, head, options),
+      callAttached: (type, head, options) => transport.call(this.id, type, head, options),
+      handle: (type, handler) => transport.handle(type, handler),
+      onLeaderChange: listener => {
+        this.#leaderListeners.add(listener)
+      },
+    }
+  }
+}
+
+function repairMember(member: MemberRecord): RepairMember {
+  const { peerId, labels, state } = member
+  const seen = state === 'up' ? 'alive' : state === 'down' ? 'dead' : 'left'
+  return { peerId, host: labels.host, zone: labels.zone, weight: state === 'left' ? 0 : 1, state: seen }
+}
