@@ -45,7 +45,8 @@ export function countRows(bytes: Uint8Array): number {
 }
 
 function* batchesOf(bytes: Uint8Array): Generator<{ reader: BatchReader; rows: number; bytes: Uint8Array }> {
-  const aligned = bytes.byteOffset % 8 === 0 ? bytes : bytes.slice()
+  // Not slice(): that of a Buffer is a view.
+  const aligned = bytes.byteOffset % 8 === 0 ? bytes : new Uint8Array(bytes)
   const view = new DataView(aligned.buffer, aligned.byteOffset, aligned.byteLength)
   for (let start = 0; start < aligned.length;) {
     if (aligned.length - start < HEADER_BYTES) throw malformed('a batch without a whole header')
