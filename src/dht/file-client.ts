@@ -21,12 +21,14 @@ import {
   namespaceRm,
   namespaceStat,
   namespaceUsage,
+  replicationStatus,
   type FileEntry,
   type GetReply,
   type PartitionPlace,
   type PutReply,
 } from './messages.ts'
 import type { FileFormat, SessionSeq, Usage } from './namespace-types.ts'
+import type { ReplicationHealth } from './replication-health.ts'
 
 /** How a client reaches the mesh: the peer it is attached to now, another one after that died. */
 export interface FileClientPort {
@@ -251,6 +253,12 @@ export class FileClient {
   async usage(path: string, options: ReadOptions = {}): Promise<Usage> {
     const { signal, ...head } = options
     return this.#ask(namespaceUsage, { path, ...head }, signal)
+  }
+
+  /** How safe all files are, as the peer that answers sees it. */
+  async health(options: AbortOptions & { worstMax?: number } = {}): Promise<ReplicationHealth> {
+    const { signal, ...head } = options
+    return this.#ask(replicationStatus, head, signal)
   }
 
   /** Where each partition of a file is. */

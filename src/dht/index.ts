@@ -5,7 +5,12 @@ export * from './dht-commands.ts'
 export * from './namespace-types.ts'
 export * from './paths.ts'
 export { CHUNK_BYTES, readBlockFile, type ReadBlockFileOptions } from './block-file.ts'
-export { DiskBlockStore, type DiskBlockStoreOptions, type StoreFs } from './disk-block-store.ts'
+export {
+  blockDataPath,
+  DiskBlockStore,
+  type DiskBlockStoreOptions,
+  type StoreFs,
+} from './disk-block-store.ts'
 export { Namespace } from './namespace.machine.ts'
 export { replicaOwners, slotOf, type RingPeer } from './ring.ts'
 export {
@@ -33,3 +38,6 @@ export type { OpenedFile, OpenOptions } from './file-reader.ts'
 export { FileService } from './file-service.ts'
 export type { OpenFile, PutResult, WriteOptions } from './file-writer.ts'
 export * from './messages.ts'
+export { RepairDriver, type RepairDriverOptions, type RepairDriverPorts } from './repair-driver.ts'
+export { replicationHealth, type ReplicationHealth } from './replication-health.ts'
+export type { RepairMember, RepairStatus } from './repair.machine.ts'

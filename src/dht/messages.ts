@@ -251,3 +251,16 @@ export const blockDelete = message({
   request: z.object({ blockId, appliedIndex: count }),
   reply: z.object({ deleted: z.boolean() }),
 })
+
+/** How safe the files are, as this peer sees it. */
+export const replicationStatus = message({
+  name: 'dht.replication.status',
+  from: 'everyone',
+  request: z.object({ worstMax: z.int().nonnegative().max(PAGE_MAX).optional() }),
+  reply: z.object({
+    underReplicated: count,
+    missing: count,
+    movingSlots: count,
+    worst: z.array(z.object({ path: z.string(), blockId, index: count, live: count, wanted: count })),
+  }),
+})

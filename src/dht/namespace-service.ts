@@ -10,9 +10,11 @@ import {
   namespaceStat,
   namespaceUsage,
   PAGE_MAX,
+  replicationStatus,
   type PartitionPlace,
 } from './messages.ts'
 import type { BlockStatus, NamespaceView, SessionSeq } from './namespace-types.ts'
+import { replicationHealth } from './replication-health.ts'
 
 /** Answers what clients ask about and do to directories and files, without touching their bytes. */
 export class NamespaceService {
@@ -60,6 +62,7 @@ export class NamespaceService {
     transport.handle(namespaceUsage, async incoming =>
       (await this.#fresh(incoming)).usage(incoming.head.path),
     )
+    transport.handle(replicationStatus, ({ head }) => replicationHealth(this.#ports, head.worstMax))
     transport.handle(fileLocate, async incoming => {
       const { path, startAt = 0, limit = PAGE_MAX } = incoming.head
       const namespace = await this.#fresh(incoming)

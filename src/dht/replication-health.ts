@@ -1,0 +1,30 @@
+import type { PeerId } from '../base/index.ts'
+import type { FileServicePorts } from './file-ports.ts'
+import type { UnderReplicatedBlock } from './namespace-types.ts'
+
+export interface ReplicationHealth {
+  /** Visible blocks with fewer living holders than their file wants, or than there are living peers. */
+  underReplicated: number
+  /** Of those, blocks without any living holder: their files cannot be read whole now. */
+  missing: number
+  /** Slots that change owners. */
+  movingSlots: number
+  /** The worst of them, missing ones first. */
+  worst: UnderReplicatedBlock[]
+}
+
+/** How safe the files are, from the local replicated state and who is alive. Looks at every block: for people, not for loops. */
+export function replicationHealth(
+  ports: Pick<FileServicePorts, 'namespace' | 'slots' | 'peers' | 'isAlive'>,
+  worstMax = 100,
+): ReplicationHealth {
+  const living = ports.peers().filter(peer => ports.isAlive(peer.peerId))
+  const live: ReadonlySet<PeerId> = new Set(living.map(peer => peer.peerId))
+  const found = ports.namespace().underReplicated(live)
+  return {
+    underReplicated: found.length,
+    missing: found.filter(block => block.live === 0).length,
+    movingSlots: ports.slots().moving().length,
+    worst: found.slice(0, worstMax),
+  }
+}
