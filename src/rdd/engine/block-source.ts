@@ -1,0 +1,110 @@
+import { decodeBatches, decodePairBatches } from '../codec/index.ts'
+import { pairsBlock, rowsBlock, textBlock, type Block } from './block.ts'
+import { chunked, isIterable } from './chunked-iterable.ts'
+import type { MemoryHolding } from './task-memory.ts'
+import type { TextLines } from './text-lines.ts'
+
+/** Where blocks come from: at once, or made of chunks of bytes that may have to be waited for. */
+export type BlockSource =
+  | { kind: 'blocks'; blocks: Iterable<Block> }
+  | {
+      kind: 'chunks'
+      chunks: Iterable<Uint8Array> | AsyncIterable<Uint8Array>
+      decoder: ChunkDecoder
+      /** Charged when the chunks must be gathered first. */
+      memory: MemoryHolding
+    }
+
+export interface ChunkDecoder {
+  /** True once further chunks do not matter. */
+  readonly done: boolean
+  push(chunk: Uint8Array): Iterable<Block>
+  end(): Iterable<Block>
+}
+
+/** Block after block; waits between chunks only. */
+export async function* blocksOf(source: BlockSource): AsyncGenerator<Block, void, undefined> {
+  if (source.kind === 'blocks') {
+    yield* source.blocks
+    return
+  }
+  const { decoder } = source
+  for await (const chunk of source.chunks) {
+    for (const block of decoder.push(chunk)) yield block
+    if (decoder.done) break
+  }
+  for (const block of decoder.end()) yield block
+}
+
+/**
+ * The same without waiting, for iterators that are handed to the user. Chunks that come asynchronously are gathered
+ * first, as bytes, within the task's memory; local ones are read as they are needed.
+ */
+export async function blocksNow(source: BlockSource): Promise<Iterable<Block>> {
+  if (source.kind === 'blocks') return source.blocks
+  const { chunks, decoder, memory } = source
+  if (isSync(chunks)) return decoded(chunks, decoder)
+  const gathered: Uint8Array[] = []
+  for await (const chunk of chunks) {
+    memory.grow(chunk.length)
+    gathered.push(chunk)
+  }
+  return decoded(gathered, decoder)
+}
+
+function* decoded(chunks: Iterable<Uint8Array>, decoder: ChunkDecoder): Generator<Block, void, undefined> {
+  for (const chunk of chunks) {
+    yield* decoder.push(chunk)
+    if (decoder.done) break
+  }
+  yield* decoder.end()
+}
+
+function isSync(chunks: Iterable<Uint8Array> | AsyncIterable<Uint8Array>): chunks is Iterable<Uint8Array> {
+  return Symbol.iterator in chunks
+}
+
+/** Rows in the row codec. */
+export function* rowBlocks(bytes: Uint8Array): Generator<Block, void, undefined> {
+  for (const rows of decodeBatches(bytes)) yield rowsBlock(rows)
+}
+
+/** Chunks are whole buckets of pairs in the row codec. */
+export const pairDecoder: ChunkDecoder = {
+  done: false,
+  *push(chunk) {
+    for (const { keys, values, count } of decodePairBatches(chunk)) yield pairsBlock(keys, values, count)
+  },
+  end: () => [],
+}
+
+export function lineDecoder(lines: TextLines): ChunkDecoder {
+  return {
+    get done() {
+      return lines.done
+    },
+    *push(chunk) {
+      for (const text of lines.push(chunk)) yield textBlock(text)
+    },
+    *end() {
+      for (const text of lines.end()) yield textBlock(text)
+    },
+  }
+}
+
+/** What a function over a partition returned, as blocks of rows. */
+export function* returnedBlocks(value: unknown, operator: string): Generator<Block, void, undefined> {
+  if (Array.isArray(value)) {
+    yield rowsBlock(value)
+    return
+  }
+  if (!isIterable(value)) {
+    throw new TypeError(`the function of ${operator} returned ${String(value)}; it must return an iterable`)
+  }
+  const elements = chunked(value)
+  try {
+    for (let rows = elements.next(); rows.length > 0; rows = elements.next()) yield rowsBlock(rows)
+  } finally {
+    elements.close()
+  }
+}

@@ -1,0 +1,241 @@
+import { ShoalError } from '../../base/errors.ts'
+import { RowEncoder } from '../codec/index.ts'
+import type { NodeId, PlanNode } from '../plan.ts'
+import type { TaskPorts } from '../task.ts'
+import { AggregationTable } from './aggregation-table.ts'
+import { lineDecoder, pairDecoder, rowBlocks, type BlockSource } from './block-source.ts'
+import { pairsBlock, rangeBlock, type SourceShape } from './block.ts'
+import { branchOf, invalid, nodeOf, operatorName, type Branch, type BranchStep } from './branch.ts'
+import { reduceSideSink } from './combine-sinks.ts'
+import { ENGINE } from './config.ts'
+import type { SinkCode } from './fused-loop.ts'
+import { Pipeline, type ResolvedStep, type SinkHooks } from './pipeline.ts'
+import { cogroupSink, encoderSink, type GroupState } from './sinks.ts'
+import type { TaskContext } from './task-context.ts'
+import { firstByteOf, TextLines } from './text-lines.ts'
+
+type Node<Op extends PlanNode['op']> = Extract<PlanNode, { op: Op }>
+type Chunks = Iterable<Uint8Array> | AsyncIterable<Uint8Array>
+
+/** Where a branch goes. */
+export interface Destination<State> {
+  /** Names the sink: with the branch's path the name of a compiled pipeline. */
+  name: string
+  /** Called when the pipeline is compiled. */
+  sink: () => SinkCode
+  state: State
+  hooks?: SinkHooks
+  /** A step behind those of the branch. */
+  lastStep?: () => ResolvedStep
+}
+
+/** Opens the leaves of branches and runs their elements into sinks. */
+export class BranchRunner {
+  readonly #task: TaskContext
+
+  constructor(task: TaskContext) {
+    this.#task = task
+  }
+
+  /** Runs a branch to its destination; the pipeline is compiled once per (job, stage, branch). */
+  async drive<State>(
+    branch: Branch,
+    { name, sink, state, hooks, lastStep }: Destination<State>,
+  ): Promise<void> {
+    const pipeline = this.#task.once(`${branch.path} ${name}`, unique => {
+      const steps = branch.steps.map(step => this.#resolve(step))
+      if (lastStep !== undefined) steps.push(lastStep())
+      return new Pipeline<State>(this.#shapeOf(branch), steps, sink(), unique)
+    })
+    await pipeline.run(await this.#open(branch), state, this.#task, hooks)
+  }
+
+  /** All elements of a branch in the row codec. */
+  async encode(branch: Branch, name: string, lastStep?: () => ResolvedStep): Promise<RowEncoder> {
+    const encoder = new RowEncoder()
+    const hooks = this.encoderHooks(branch, encoder)
+    const destination = { name, sink: () => encoderSink, state: { encoder }, hooks }
+    await this.drive(branch, lastStep === undefined ? destination : { ...destination, lastStep })
+    return encoder
+  }
+
+  encoderHooks(branch: Branch, encoder: RowEncoder): SinkHooks {
+    const holding = this.#task.holding('the result')
+    const measure = (): void => holding.resize(encoder.heldBytes)
+    return { block: this.everyFew(branch, () => encoder.flush(), measure) }
+  }
+
+  /** A hook per block that lets go of the texts of earlier blocks every few blocks, and measures after each. */
+  everyFew(branch: Branch, release: () => void, measure: () => void): () => void {
+    const every = this.#shapeOf(branch).kind === 'lines' ? ENGINE.releaseTextBlocks : ENGINE.releaseRowBlocks
+    let blocks = 0
+    return () => {
+      if (++blocks % every === 0) release()
+      measure()
+    }
+  }
+
+  #resolve({ step, operator }: BranchStep): ResolvedStep {
+    if (step.op === 'sort') {
+      return { op: 'sort', by: this.#task.function(step.by), ascending: step.ascending, operator }
+    }
+    const fn = this.#task.function(step.fn)
+    return step.op === 'mapPartitions' ? { op: 'mapPartitions', fn, operator } : { op: step.op, fn }
+  }
+
+  #shapeOf(branch: Branch): SourceShape {
+    const node = nodeOf(this.#task.plan, branch.leaf)
+    if (branch.cached) return { kind: 'rows' }
+    if (node.op === 'range') return { kind: 'range', first: node.start, step: node.step }
+    if (node.op === 'textFile') return { kind: 'lines' }
+    return { kind: node.op === 'shuffle' || node.op === 'cogroup' ? 'pairs' : 'rows' }
+  }
+
+  async #open(branch: Branch): Promise<BlockSource> {
+    const { leaf, partition } = branch
+    const node = nodeOf(this.#task.plan, leaf)
+    if (branch.cached) return { kind: 'blocks', blocks: rowBlocks(await this.#cached(leaf, node, partition)) }
+    switch (node.op) {
+      case 'parallelize': {
+        const slice = node.slices[partition]
+        if (slice === undefined) throw invalid(`parallelize has no slice ${partition}`)
+        return { kind: 'blocks', blocks: rowBlocks(slice) }
+      }
+      case 'range': {
+        const cut = (i: number): number => Math.floor((i * node.count) / node.partitions)
+        return { kind: 'blocks', blocks: [rangeBlock(cut(partition), cut(partition + 1))] }
+      }
+      case 'textFile':
+        return this.#lines(node, partition)
+      case 'shuffle':
+        return this.#shuffled(leaf, node, partition)
+      case 'cogroup':
+        return this.#cogrouped(node, partition)
+      case 'steps':
+      case 'union':
+        break
+    }
+    throw invalid(`node ${leaf} (${node.label}) is no source`)
+  }
+
+  /** From the cache of this peer, else computed whole and kept there. */
+  async #cached(id: NodeId, node: PlanNode, partition: number): Promise<Uint8Array> {
+    const known = this.#task.ports.cachedPartition(node.fingerprint, partition)
+    if (known !== undefined) {
+      this.#task.metrics.cacheHits++
+      return known
+    }
+    const encoder = await this.encode(branchOf(this.#task.plan, id, partition, id), 'keep')
+    const bytes = encoder.finish()
+    this.#task.ports.keepPartition(node.fingerprint, partition, bytes)
+    return bytes
+  }
+
+  #lines(node: Node<'textFile'>, partition: number): BlockSource {
+    const split = node.splits[partition]
+    if (split === undefined) throw invalid(`textFile ${node.path} has no split ${partition}`)
+    const { blockId, blockBytes } = split
+    const operator = operatorName(node)
+    const lines = new TextLines(split, this.#task.holding(operator))
+    const holders = this.#task.input.holders[blockId] ?? []
+    const read: TaskPorts['readBlock'] = (...range) => this.#task.ports.readBlock(...range)
+    const near = Math.min(split.end + ENGINE.readBeyondBytes, blockBytes)
+    const first = read(blockId, firstByteOf(split), near, holders)
+    const rest = (): Chunks | null =>
+      lines.done || near >= blockBytes ? null : read(blockId, near, blockBytes, holders)
+    const count = (chunk: Uint8Array): Uint8Array => {
+      this.#task.metrics.bytesRead += chunk.length
+      return chunk
+    }
+    const chunks = inTwo(first, rest, count)
+    return { kind: 'chunks', chunks, decoder: lineDecoder(lines), memory: this.#task.holding(operator) }
+  }
+
+  async #shuffled(id: NodeId, node: Node<'shuffle'>, partition: number): Promise<BlockSource> {
+    const operator = operatorName(node)
+    const chunks = this.#buckets(id, partition)
+    const memory = this.#task.holding(operator)
+    const source: BlockSource = { kind: 'chunks', chunks, decoder: pairDecoder, memory }
+    const combine = reduceSideSink(node.combine, operator, ref => this.#task.function(ref))
+    if (combine === null) return source
+    return this.#tabulated(operator, async (state, hooks) => {
+      const pipeline = this.#task.once(
+        `merge ${id}`,
+        unique => new Pipeline<GroupState>({ kind: 'pairs' }, [], combine(), unique),
+      )
+      await pipeline.run(source, state, this.#task, hooks)
+    })
+  }
+
+  /** Parents one after the other into one table: keys stand in the order in which they are first seen. */
+  async #cogrouped(node: Node<'cogroup'>, partition: number): Promise<BlockSource> {
+    const operator = operatorName(node)
+    const sides = node.parents.length
+    return this.#tabulated(operator, async (state, hooks) => {
+      for (const [side, parent] of node.parents.entries()) {
+        const sink = (): SinkCode => cogroupSink(side, sides, operator)
+        const name = `cogroup ${node.fingerprint} ${side}`
+        await this.drive(branchOf(this.#task.plan, parent, partition), { name, sink, state, hooks })
+      }
+    })
+  }
+
+  async #tabulated(
+    operator: string,
+    fill: (state: GroupState, hooks: SinkHooks) => Promise<void>,
+  ): Promise<BlockSource> {
+    const table = new AggregationTable(this.#task.holding(operator))
+    const state: GroupState = { table, valueBytes: 0, seen: 0 }
+    const values = this.#task.holding(operator)
+    await fill(state, { block: () => values.resize(state.valueBytes) })
+    return { kind: 'blocks', blocks: [pairsBlock(table.keys, table.values, table.size)] }
+  }
+
+  async *#buckets(id: NodeId, partition: number): AsyncGenerator<Uint8Array, void, undefined> {
+    const locations = this.#task.input.shuffles.find(each => each.node === id)
+    if (locations === undefined) throw invalid(`the task was not told where the outputs of shuffle ${id} are`)
+    let previous = -1
+    for await (const { map, bytes } of this.#task.ports.fetchBuckets(locations, partition)) {
+      // Values are merged in map order, or results would differ between runs. One bucket may come in several pieces
+      // only as whole batches.
+      if (map < previous) {
+        const reason = `the bucket of map ${map} came after that of map ${previous}`
+        throw new ShoalError('INTERNAL', { reason }, reason)
+      }
+      previous = map
+      this.#task.metrics.bytesFetched += bytes.length
+      yield bytes
+    }
+  }
+}
+
+/** One stretch of a block, and the rest only when it turns out to be needed; without waiting when both are local. */
+function inTwo(first: Chunks, rest: () => Chunks | null, count: (chunk: Uint8Array) => Uint8Array): Chunks {
+  return Symbol.iterator in first ? inTwoNow(first, rest, count) : inTwoLater(first, rest, count)
+}
+
+function* inTwoNow(
+  first: Iterable<Uint8Array>,
+  rest: () => Chunks | null,
+  count: (chunk: Uint8Array) => Uint8Array,
+): Generator<Uint8Array, void, undefined> {
+  for (const chunk of first) yield count(chunk)
+  const more = rest()
+  if (more === null) return
+  if (!(Symbol.iterator in more)) {
+    const reason = 'a local block went away while it was read'
+    throw new ShoalError('INTERNAL', { reason }, `${reason}; the next attempt reads it elsewhere`)
+  }
+  for (const chunk of more) yield count(chunk)
+}
+
+async function* inTwoLater(
+  first: AsyncIterable<Uint8Array>,
+  rest: () => Chunks | null,
+  count: (chunk: Uint8Array) => Uint8Array,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  for await (const chunk of first) yield count(chunk)
+  const more = rest()
+  if (more === null) return
+  for await (const chunk of more) yield count(chunk)
+}

@@ -1,0 +1,177 @@
+import { crc32 } from 'node:zlib'
+import { decodeRows, RowEncoder } from '../codec/index.ts'
+import type { FunctionRef, NodeId } from '../plan.ts'
+import type { TaskOutcome } from '../task.ts'
+import { AggregationTable } from './aggregation-table.ts'
+import { BranchRunner } from './branch-runner.ts'
+import { branchOf, invalid, nodeOf, operatorName, type Branch } from './branch.ts'
+import { mapSideSink } from './combine-sinks.ts'
+import type { SinkCode } from './fused-loop.ts'
+import { isFull, MapOutput } from './map-output.ts'
+import type { ResolvedStep } from './pipeline.ts'
+import {
+  bucketSink,
+  countSink,
+  cutText,
+  foldSink,
+  forEachSink,
+  takeSink,
+  textSink,
+  type FoldState,
+  type TextState,
+} from './sinks.ts'
+import type { TaskContext } from './task-context.ts'
+
+/** One attempt: finds the way of its partition through the plan, runs it, and makes its outcome. */
+export class TaskRun {
+  readonly #task: TaskContext
+  readonly #runner: BranchRunner
+
+  constructor(task: TaskContext) {
+    this.#task = task
+    this.#runner = new BranchRunner(task)
+  }
+
+  async run(): Promise<TaskOutcome> {
+    const { root, sink, id } = this.#task.input
+    const branch = branchOf(this.#task.plan, root, id.partition)
+    return sink.kind === 'shuffle' ? this.#mapOutput(branch, sink.node) : this.#result(branch)
+  }
+
+  async #result(branch: Branch): Promise<TaskOutcome> {
+    const encoder = await this.#resultRows(branch)
+    const { rows } = encoder
+    const bytes = encoder.finish()
+    const metrics = this.#task.finishedMetrics(bytes.length)
+    return { type: 'result', bytes, rows, checksum: crc32(bytes), metrics }
+  }
+
+  /** What the plan's action makes of the partition. */
+  async #resultRows(branch: Branch): Promise<RowEncoder> {
+    const { action } = this.#task.plan
+    const name = action.kind
+    switch (action.kind) {
+      case 'collect':
+        return this.#runner.encode(branch, name)
+      case 'count': {
+        const state = { count: 0 }
+        await this.#runner.drive(branch, { name, sink: () => countSink, state })
+        return encoded([state.count])
+      }
+      case 'reduce': {
+        const { started, value } = await this.#fold(branch, action.fn, { value: undefined, started: false })
+        return encoded(started ? [value] : [])
+      }
+      case 'fold': {
+        const { value } = await this.#fold(branch, action.fn, {
+          value: decodeRows(action.zero)[0],
+          started: true,
+        })
+        return encoded([value])
+      }
+      case 'take':
+        return this.#take(branch, action.count)
+      case 'forEach': {
+        const sink = (): SinkCode => forEachSink(this.#task.function(action.fn))
+        await this.#runner.drive(branch, { name, sink, state: {} })
+        return encoded([])
+      }
+      case 'partition':
+        return this.#runner.encode(branch, name, () => this.#wholePartition(action.fn))
+      case 'saveText':
+        break
+    }
+    return this.#saveText(branch)
+  }
+
+  async #fold(branch: Branch, fn: FunctionRef, state: FoldState): Promise<FoldState> {
+    const sink = (): SinkCode => foldSink(this.#task.function(fn))
+    await this.#runner.drive(branch, { name: 'fold', sink, state })
+    return state
+  }
+
+  async #take(branch: Branch, count: number): Promise<RowEncoder> {
+    const encoder = new RowEncoder()
+    const hooks = this.#runner.encoderHooks(branch, encoder)
+    const destination = { name: 'take', sink: () => takeSink, state: { encoder, count }, hooks }
+    if (count > 0) await this.#runner.drive(branch, destination)
+    return encoder
+  }
+
+  /** What the function returns is the one row. */
+  #wholePartition(ref: FunctionRef): ResolvedStep {
+    const fn = this.#task.function(ref) as (rows: unknown, partition: unknown) => unknown
+    const asOneRow = (rows: unknown, partition: unknown): unknown[] => [fn(rows, partition)]
+    return { op: 'mapPartitions', fn: asOneRow, operator: 'the action' }
+  }
+
+  async #saveText(branch: Branch): Promise<RowEncoder> {
+    const state: TextState = { text: '', chunks: [], bytes: 0 }
+    const slice = (): Promise<void> | undefined =>
+      state.chunks.length === 0 ? undefined : this.#write(state)
+    await this.#runner.drive(branch, { name: 'saveText', sink: () => textSink, state, hooks: { slice } })
+    cutText(state, state.text)
+    await this.#write(state)
+    this.#task.metrics.bytesWritten += state.bytes
+    return encoded([{ file: partFileName(this.#task.partition), bytes: state.bytes }])
+  }
+
+  async #write(state: TextState): Promise<void> {
+    const { chunks } = state
+    state.chunks = []
+    for (const chunk of chunks) await this.#task.ports.writeOutput(chunk)
+  }
+
+  async #mapOutput(branch: Branch, shuffle: NodeId): Promise<TaskOutcome> {
+    const node = nodeOf(this.#task.plan, shuffle)
+    if (node.op !== 'shuffle') throw invalid(`node ${shuffle} (${node.label}) is no shuffle`)
+    const operator = operatorName(node)
+    const name = `shuffle ${shuffle}`
+    const { partitions } = node.by
+    const partitionOf = this.#task.partitionOf(node)
+    const output = new MapOutput(partitions, partitionOf, this.#task.holding(operator))
+    const combine = mapSideSink(node.combine, operator, ref => this.#task.function(ref))
+    if (combine === null) {
+      const sink = (): SinkCode => bucketSink(partitions, partitionOf, operator)
+      const block = this.#runner.everyFew(
+        branch,
+        () => output.flush(),
+        () => output.measure(),
+      )
+      await this.#runner.drive(branch, { name, sink, state: { buckets: output.buckets }, hooks: { block } })
+    } else {
+      await this.#combined(branch, name, combine, output, operator)
+    }
+    const { bytes, offsets } = output.finish()
+    const metrics = this.#task.finishedMetrics(bytes.length)
+    return { type: 'map-output', bytes, offsets, checksum: crc32(bytes), metrics }
+  }
+
+  /** Combines in a table, which is written out when it is full: the reduce side merges what a key then has twice. */
+  async #combined(
+    branch: Branch,
+    name: string,
+    sink: () => SinkCode,
+    output: MapOutput,
+    operator: string,
+  ): Promise<void> {
+    const holding = this.#task.holding(operator)
+    const table = new AggregationTable(holding)
+    const slice = (): undefined => {
+      if (isFull(table, holding)) output.take(table)
+    }
+    await this.#runner.drive(branch, { name, sink, state: { table }, hooks: { slice } })
+    output.take(table)
+  }
+}
+
+function encoded(rows: unknown[]): RowEncoder {
+  const encoder = new RowEncoder()
+  encoder.appendAll(rows)
+  return encoder
+}
+
+/** As Hadoop names them. */
+function partFileName(partition: number): string {
+  return `part-${String(partition).padStart(5, '0')}`
+}
