@@ -306,19 +306,21 @@ export class Repair {
     let addedHold = added.every(peer => this.#isAlive(peer))
     let allSafe = true
     for (const block of blocks) {
-      const sources = block.holders.filter(peer => this.#isAlive(peer))
+      // A copy that is about to be deleted no longer counts, even if its peer is to be an owner again.
+      const holders = block.holders.filter(peer => !this.#removals.has(keyOf(block.blockId, peer)))
+      const sources = holders.filter(peer => this.#isAlive(peer))
       // Nothing can be done for a block without living holders but wait for one: it must not hold up the others.
       if (sources.length === 0) continue
       const wanted = this.#wantedHolders(slot, row, block.replication)
       for (const peer of wanted) {
-        if (block.holders.includes(peer) || !this.#isAlive(peer)) continue
+        if (holders.includes(peer) || !this.#isAlive(peer)) continue
         if (added.includes(peer)) addedHold = false
         if (!this.#startCopy(slot, block, peer, sources, nowMs)) allStarted = false
       }
       const safe =
         wanted.filter(peer => sources.includes(peer)).length >= Math.min(block.replication, this.#aliveCount)
       if (!safe) allSafe = false
-      else if (row.pending.length === 0) this.#removeSurplus(slot, block, row, wanted, nowMs)
+      else if (row.pending.length === 0) this.#removeSurplus(slot, { ...block, holders }, row, wanted, nowMs)
     }
     setMembership(this.#promotable, slot, row.pending.length > 0 && (addedHold || blocks.length === 0))
     setMembership(this.#retirable, slot, row.pending.length === 0 && row.retiring.length > 0 && allSafe)
@@ -362,8 +364,7 @@ export class Repair {
   ): void {
     for (const peer of holders) {
       // Retiring peers keep theirs until the log says so; a dead one's are left alone while it may come back soon.
-      if (wanted.includes(peer) || row.retiring.includes(peer) || this.#removals.has(keyOf(blockId, peer)))
-        continue
+      if (wanted.includes(peer) || row.retiring.includes(peer)) continue
       if (!this.#isAlive(peer) && this.#eligible.some(member => member.peerId === peer)) continue
       this.#removals.set(keyOf(blockId, peer), nowMs)
       this.#changes.push({ slot, blockId, peer, what: 'remove' })
