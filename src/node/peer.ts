@@ -1,5 +1,7 @@
 import { availableParallelism, hostname } from 'node:os'
 import {
+  asBlockId,
+  asFileId,
   fromWire,
   raceAbort,
   ShoalError,
@@ -17,7 +19,6 @@ import {
   FileService,
   parseBlockId,
   RepairDriver,
-  type BlockStatus,
   type FileServicePorts,
   type RepairMember,
 } from '../dht/index.ts'
@@ -394,7 +395,7 @@ class RunningPeer implements Peer {
 
   /** Living holders of a committed block, in the order in which tasks should prefer them. */
   #holdersOf(fileId: string, block: number): string[] {
-    const path = this.#meshLog.state.namespace.pathOf(fileId as never)
+    const path = this.#meshLog.state.namespace.pathOf(asFileId(fileId))
     if (path === undefined) return []
     const status = this.#meshLog.state.namespace.blocksOf(path)[block]
     return (status?.holders ?? []).filter(peer => this.#isAlive(peer))
@@ -407,16 +408,17 @@ class RunningPeer implements Peer {
     signal: AbortSignal,
   ): AsyncGenerator<Uint8Array> {
     const { namespace } = this.#meshLog.state
-    const known = namespace.blockOf(blockId as never)
-    if (known === undefined) {
+    const id = asBlockId(blockId)
+    const name = parseBlockId(id)
+    const block = namespace.blockOf(id)
+    const path = name === undefined ? undefined : namespace.pathOf(asFileId(name.fileId))
+    if (block === undefined || path === undefined) {
       throw new ShoalError(
         'BLOCK_UNAVAILABLE',
-        { path: blockId, block: parseBlockId(blockId as never)?.index ?? 0, tried: holders },
-        `block ${blockId} belongs to no file any more: the file was removed or replaced while the job ran`,
+        { path: blockId, block: name?.index ?? 0, tried: holders },
+        `block ${blockId} belongs to no file any more: its file was removed or replaced while the job ran`,
       )
     }
-    const block: BlockStatus = known
-    const path = namespace.pathOf(parseBlockId(blockId as never)!.fileId as never) ?? blockId
     for await (const chunk of this.#files.readBlock(path, block, range)) {
       signal.throwIfAborted()
       yield chunk

@@ -234,7 +234,8 @@ export class WorkerThread {
 
   #onWorkerExit(code: number): void {
     this.#dead = true
-    const memory = (this.#lastError as NodeJS.ErrnoException | undefined)?.code === 'ERR_WORKER_OUT_OF_MEMORY'
+    const { code: reasonCode } = (this.#lastError ?? {}) as { code?: string }
+    const memory = reasonCode === 'ERR_WORKER_OUT_OF_MEMORY'
     const task = this.#current?.task.input.id
     const reason = this.#lastError?.message ?? `the worker thread exited with code ${code}`
     const error = memory

@@ -1,6 +1,6 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { crc32 } from 'node:zlib'
-import { asPeerId, fromWire, hasCode, raceAbort, ShoalError, toWire, type Logger } from '../../base/index.ts'
+import { asPeerId, fromWire, hasCode, ShoalError, toWire, type Logger } from '../../base/index.ts'
 import {
   acceptResult,
   cancelJob,

@@ -1,3 +1,4 @@
+import type { z } from 'zod'
 import {
   asPeerId,
   ShoalError,
@@ -358,8 +359,8 @@ export class JobLeader {
     this.#update(job, { jobId, epoch: job.requester.epoch, state: 'failed', error })
   }
 
-  #update(job: LedJob, head: Parameters<typeof jobUpdate.request.parse>[0] & object): void {
-    this.#ports.deliver(job.requester, jobUpdate, jobUpdate.request.parse(head)).catch((error: unknown) => {
+  #update(job: LedJob, head: z.infer<typeof jobUpdate.request>): void {
+    this.#ports.deliver(job.requester, jobUpdate, head).catch((error: unknown) => {
       this.#ports.log.debug({ error: toWire(error) }, 'the requester could not be told how its job ended')
     })
   }

@@ -1,16 +1,14 @@
-import { bodyOf, hasCode, ShoalError, WholeBody } from '../../base/index.ts'
+import { hasCode, ShoalError } from '../../base/index.ts'
 import type { BodyClass } from '../../base/index.ts'
-import { abortReason } from './abort-reason.ts'
-import type { BodyBudget } from './body-budget.ts'
+import { BodyStreams, discard, inlineBody } from './body-streams.ts'
+import type { BodyBudgets, IncomingBody } from './body-streams.ts'
 import type { ChannelLimits } from './config.ts'
 import type { RawAnswer } from './dispatcher.ts'
 import {
   decodeCredit,
   decodeReply,
   decodeRequest,
-  encodeCredit,
   encodeFrame,
-  encodeHeader,
   encodeReply,
   encodeRequest,
   FRAME,
@@ -18,24 +16,12 @@ import {
   NAME_BYTES_MAX,
 } from './frame-codec.ts'
 import type { FrameKind, FrameMessage } from './frame-codec.ts'
-import { InboundBody } from './inbound-body.ts'
-import { OutboundBody } from './outbound-body.ts'
+import { FrameWriter } from './frame-writer.ts'
+import type { DuplexPort } from './frame-writer.ts'
+import type { OutboundBody } from './outbound-body.ts'
+import { abortReason, busy, connectionLost, tooLarge, violation } from './refusals.ts'
+import { SilenceWatch } from './silence-watch.ts'
 import { decodeError, encodeError } from './wire-error.ts'
-
-/** The duplex byte stream under a channel. */
-export interface DuplexPort {
-  /** Queues bytes, uncopied. False: full, wait for `onDrain`. May throw once the port is closed. */
-  send(bytes: Uint8Array): boolean
-  /** Bytes queued here that the remote has not taken. */
-  readonly queuedBytes: number
-  onBytes(listener: (bytes: Uint8Array) => void): void
-  onDrain(listener: () => void): void
-  /** Once, whoever closed it. */
-  onClose(listener: (error?: Error) => void): void
-  /** Writes what is queued, then closes. */
-  close(): void
-  abort(error: Error): void
-}
 
 export interface ChannelRequest {
   type: string
@@ -58,7 +44,7 @@ export interface ChannelOptions {
   onNote(type: string, head: Uint8Array): Promise<void>
   /** Class of the bodies of a type that is asked for here. */
   classOf(type: string): BodyClass
-  budgets: Record<BodyClass, BodyBudget>
+  budgets: BodyBudgets
   limits: ChannelLimits
   /** Once; with the reason when it was not `close()`. */
   onClose(reason: Error | undefined, channel: FrameChannel): void
@@ -87,7 +73,7 @@ interface Asked {
   timer: NodeJS.Timeout
   unlisten: () => void
   requestBody?: OutboundBody
-  replyBody?: Incoming
+  replyBody?: IncomingBody
 }
 
 /** A request of theirs. */
@@ -96,18 +82,10 @@ interface Served {
   controller: AbortController | undefined
   /** Why `controller` is, or would have been, aborted. */
   aborted: ShoalError | undefined
-  requestBody?: Incoming
+  requestBody?: IncomingBody
   replyBody?: OutboundBody
 }
 
-/** An inbound body with the credit that its sender still has. */
-interface Incoming {
-  body: InboundBody
-  creditBytes: number
-}
-
-/** Payloads below this are copied behind their header: one write is cheaper than two. */
-const COPY_BYTES_MAX = 16 * 1024
 /** Exchange ids are u32. */
 const ID_MAX = 0xffff_fffd
 
@@ -125,6 +103,9 @@ export class FrameChannel {
   readonly #options: ChannelOptions
   readonly #port: DuplexPort
   readonly #limits: ChannelLimits
+  readonly #writer: FrameWriter
+  readonly #bodies: BodyStreams
+  readonly #watch: SilenceWatch
   readonly #asked = new Map<number, Asked>()
   readonly #served = new Map<number, Served>()
   readonly #opened = Promise.withResolvers<void>()
@@ -132,42 +113,56 @@ export class FrameChannel {
   #greeted = false
   #closed: ShoalError | undefined
   #nextId: number
-  #blocked = false
-  #waitingWrites: (() => void)[] = []
+  /** Handlers running: also those whose caller has given up. */
+  #handling = 0
   #notesQueued = 0
   #notesHandled = 0
-  #watch: NodeJS.Timeout | undefined
-  #heardMs = 0
-  #watchedMs = 0
 
   constructor(options: ChannelOptions) {
+    const { port, limits, budgets, remote } = options
     this.#options = options
-    this.#port = options.port
-    this.#limits = options.limits
+    this.#port = port
+    this.#limits = limits
     this.#nextId = options.dialler ? 1 : 2
     this.#opened.promise.catch(() => undefined)
-    const parser = new FrameParser(options.limits, {
+    const parser = new FrameParser(limits, {
       onFrame: (kind, id, payload) => this.#onFrame(kind, id, payload),
-      onData: (id, bytes) => this.#onData(id, bytes),
+      onData: (id, bytes) => this.#inboundBody(id)?.push(bytes),
     })
-    this.#port.onBytes(bytes => {
+    port.onBytes(bytes => {
       if (this.#closed !== undefined) return
-      this.#heardMs = performance.now()
+      this.#watch.heard()
       try {
         parser.push(bytes)
       } catch (error) {
         this.#refuse(error)
       }
     })
-    this.#port.onDrain(() => this.#onDrain())
-    this.#port.onClose(error => this.#lose(error))
-    const { helloTimeoutMs } = options.limits
+    port.onClose(error => this.#lose(error))
+    this.#writer = new FrameWriter({
+      port,
+      remote,
+      outboundBytesMax: limits.outboundBytesMax,
+      onFailure: error => this.#giveUp(error),
+    })
+    this.#bodies = new BodyStreams({ writer: this.#writer, budgets, limits })
+    this.#watch = new SilenceWatch({
+      intervalMs: limits.pingIntervalMs,
+      limitMs: limits.idleLimitMs,
+      isNeeded: () => this.exchanges > 0,
+      onQuiet: () => this.#writer.control(encodeFrame(FRAME.ping, 0)),
+      onSilent: () => {
+        this.#giveUp(
+          new ShoalError('TIMEOUT', { what: `a sign of ${remote}`, timeoutMs: limits.idleLimitMs }),
+        )
+      },
+    })
     this.#helloTimer = setTimeout(() => {
       this.#refuse(
-        new ShoalError('TIMEOUT', { what: `hello of ${options.remote}`, timeoutMs: helloTimeoutMs }),
+        new ShoalError('TIMEOUT', { what: `hello of ${remote}`, timeoutMs: limits.helloTimeoutMs }),
       )
-    }, helloTimeoutMs)
-    this.#write(encodeFrame(FRAME.hello, 0, options.hello))
+    }, limits.helloTimeoutMs)
+    this.#writer.write(encodeFrame(FRAME.hello, 0, options.hello))
   }
 
   /** Resolves when the remote has said an acceptable hello; rejects with the reason when either end refused. */
@@ -211,8 +206,8 @@ export class FrameChannel {
         unlisten: () => signal?.removeEventListener('abort', onAbort),
       }
       this.#asked.set(id, asked)
-      this.#startWatch()
-      this.#whenWritable(() => {
+      this.#watch.start()
+      this.#writer.whenWritable(() => {
         if (this.#asked.get(id) === asked) this.#writeRequest(id, asked, type, head, options.body)
       })
     })
@@ -224,18 +219,16 @@ export class FrameChannel {
     if (hasCode(refusal, 'TOO_LARGE') || hasCode(refusal, 'BAD_MESSAGE')) throw refusal
     if (refusal !== undefined || this.#notesQueued >= this.#limits.notesMax) return false
     this.#notesQueued += 1
-    this.#whenWritable(() => {
+    this.#writer.whenWritable(() => {
       this.#notesQueued -= 1
-      this.#write(encodeRequest(FRAME.note, 0, type, head, [], false))
+      this.#writer.write(encodeRequest(FRAME.note, 0, type, head, [], false))
     })
     return true
   }
 
   /** Ends it: everything under way fails with CONNECTION_LOST. */
   close(): void {
-    this.#shut(
-      new ShoalError('CONNECTION_LOST', { peer: this.#options.remote }, 'the connection was closed here'),
-    )
+    this.#shut(connectionLost(this.#options.remote))
     this.#port.close()
   }
 
@@ -270,11 +263,16 @@ export class FrameChannel {
     head: Uint8Array,
     body: AsyncIterable<Uint8Array> | undefined,
   ): void {
-    const inline = this.#inlineOf(body)
+    const inline = this.#bodies.inlineOf(body)
     const follows = body !== undefined && inline === undefined
-    this.#write(encodeRequest(FRAME.request, id, type, head, inline ?? [], follows))
+    this.#writer.write(encodeRequest(FRAME.request, id, type, head, inline ?? [], follows))
     if (!follows) return
-    asked.requestBody = this.#sendBody(id, `the body of ${asked.what}`, body, () => delete asked.requestBody)
+    asked.requestBody = this.#bodies.send(
+      id,
+      `the body of ${asked.what}`,
+      body,
+      () => delete asked.requestBody,
+    )
   }
 
   #onReply(id: number, message: FrameMessage): void {
@@ -284,7 +282,7 @@ export class FrameChannel {
     asked.waiting = false
     clearTimeout(asked.timer)
     if (message.bodyFollows) {
-      const body = this.#receiveBody(id, `the body of the reply to ${asked.what}`, asked.bodyClass, () =>
+      const body = this.#bodies.receive(id, `the body of the reply to ${asked.what}`, asked.bodyClass, () =>
         this.#cancelAsked(id, new ShoalError('CANCELLED', { what: asked.what })),
       )
       asked.replyBody = body
@@ -302,7 +300,7 @@ export class FrameChannel {
     this.#finishAsked(id, asked)
     asked.reject(error)
     asked.replyBody?.body.fail(error)
-    this.#writeControl(encodeFrame(FRAME.cancel, id))
+    this.#writer.control(encodeFrame(FRAME.cancel, id))
   }
 
   #failAsked(id: number, asked: Asked, error: Error): void {
@@ -322,8 +320,8 @@ export class FrameChannel {
 
   #onRequest(id: number, message: FrameMessage): void {
     if (this.#served.has(id)) throw violation(`request id ${id} is in use`)
-    if (this.#served.size >= this.#limits.requestsMax) {
-      this.#writeControl(
+    if (Math.max(this.#served.size, this.#handling) >= this.#limits.requestsMax) {
+      this.#writer.control(
         encodeFrame(FRAME.error, id, encodeError(busy('requests', this.#limits.requestsMax))),
       )
       return
@@ -334,12 +332,12 @@ export class FrameChannel {
       aborted: undefined,
     }
     this.#served.set(id, served)
-    this.#startWatch()
+    this.#watch.start()
     let body: AsyncIterable<Uint8Array> = inlineBody(message.inline)
     if (message.bodyFollows) {
       const bodyClass = this.#options.classOf(message.type)
-      served.requestBody = this.#receiveBody(id, `the body of ${served.what}`, bodyClass, () =>
-        this.#writeControl(encodeFrame(FRAME.cancel, id)),
+      served.requestBody = this.#bodies.receive(id, `the body of ${served.what}`, bodyClass, () =>
+        this.#writer.control(encodeFrame(FRAME.cancel, id)),
       )
       body = served.requestBody.body
     }
@@ -353,9 +351,16 @@ export class FrameChannel {
         return served.controller.signal
       },
     }
+    this.#handling += 1
     this.#options.onRequest(request).then(
-      answer => this.#answer(id, served, answer),
-      (error: unknown) => this.#answerError(id, served, error),
+      answer => {
+        this.#handling -= 1
+        this.#answer(id, served, answer)
+      },
+      (error: unknown) => {
+        this.#handling -= 1
+        this.#answerError(id, served, error)
+      },
     )
   }
 
@@ -370,23 +375,28 @@ export class FrameChannel {
       )
       return
     }
-    this.#whenWritable(() => {
+    this.#writer.whenWritable(() => {
       if (this.#served.get(id) !== served) return discard(answer.body)
-      const inline = this.#inlineOf(answer.body)
+      const inline = this.#bodies.inlineOf(answer.body)
       const follows = answer.body !== undefined && inline === undefined
-      this.#write(encodeReply(id, answer.head, inline ?? [], follows))
+      this.#writer.write(encodeReply(id, answer.head, inline ?? [], follows))
       if (!follows) return this.#finishServed(id, served)
-      served.replyBody = this.#sendBody(id, `the body of the reply to ${served.what}`, answer.body!, () => {
-        delete served.replyBody
-        this.#finishServed(id, served)
-      })
+      served.replyBody = this.#bodies.send(
+        id,
+        `the body of the reply to ${served.what}`,
+        answer.body!,
+        () => {
+          delete served.replyBody
+          this.#finishServed(id, served)
+        },
+      )
     })
   }
 
   #answerError(id: number, served: Served, error: unknown): void {
-    this.#whenWritable(() => {
+    this.#writer.whenWritable(() => {
       if (this.#served.get(id) !== served) return
-      this.#write(encodeFrame(FRAME.error, id, encodeError(error)))
+      this.#writer.write(encodeFrame(FRAME.error, id, encodeError(error)))
       this.#finishServed(id, served)
     })
   }
@@ -405,82 +415,15 @@ export class FrameChannel {
     served.replyBody?.stop()
   }
 
-  // ---- bodies ----
+  // ---- frames ----
 
-  /** The chunks of a body that is small and at hand. */
-  #inlineOf(body: AsyncIterable<Uint8Array> | undefined): readonly Uint8Array[] | undefined {
-    return body instanceof WholeBody && body.sizeBytes <= this.#limits.inlineBodyBytesMax
-      ? body.chunks
-      : undefined
-  }
-
-  #sendBody(id: number, what: string, source: AsyncIterable<Uint8Array>, onDone: () => void): OutboundBody {
-    const body = new OutboundBody({
-      what,
-      source,
-      dataBytesMax: this.#limits.dataBytesMax,
-      idleTimeoutMs: this.#limits.bodyIdleTimeoutMs,
-      carrier: {
-        whenWritable: write => this.#whenWritable(write),
-        data: bytes => this.#writeData(id, bytes),
-        end: () => this.#writeControl(encodeFrame(FRAME.end, id)),
-        fail: error => this.#writeControl(encodeFrame(FRAME.error, id, encodeError(error))),
-        onDone,
-      },
-    })
-    body.start()
-    return body
-  }
-
-  /** @param onCancel tells the remote that its bytes are not wanted any further. */
-  #receiveBody(id: number, what: string, bodyClass: BodyClass, onCancel: () => void): Incoming {
-    let windowBytes = 0
-    let takenBytes = 0
-    const grant = (bytes: number): void => {
-      incoming.creditBytes += bytes
-      this.#writeControl(encodeCredit(id, bytes))
-    }
-    let release = (): void => {}
-    const incoming: Incoming = {
-      creditBytes: 0,
-      body: new InboundBody({
-        what,
-        idleTimeoutMs: this.#limits.bodyIdleTimeoutMs,
-        onTake: bytes => {
-          takenBytes += bytes
-          if (takenBytes < windowBytes / 4 || !incoming.body.open) return
-          grant(takenBytes)
-          takenBytes = 0
-        },
-        onCancel,
-        onSettled: () => release(),
-      }),
-    }
-    release = this.#options.budgets[bodyClass].admit(bytes => {
-      windowBytes = bytes
-      grant(bytes)
-    })
-    return incoming
-  }
-
-  #onData(id: number, bytes: Uint8Array): void {
-    const incoming = this.#inboundBody(id)
-    if (incoming === undefined) return
-    if (bytes.byteLength > incoming.creditBytes) throw violation('more bytes of a body than it has credit')
-    incoming.creditBytes -= bytes.byteLength
-    incoming.body.push(bytes)
-  }
-
-  #inboundBody(id: number): Incoming | undefined {
-    if (!this.#isOurs(id)) return this.#served.get(id)?.requestBody
-    return this.#asked.get(id)?.replyBody
+  #inboundBody(id: number): IncomingBody | undefined {
+    return this.#isOurs(id) ? this.#asked.get(id)?.replyBody : this.#served.get(id)?.requestBody
   }
 
   #outboundBody(id: number): OutboundBody | undefined {
     return this.#isOurs(id) ? this.#asked.get(id)?.requestBody : this.#served.get(id)?.replyBody
   }
-
-  // ---- frames ----
 
   /** Frames of an exchange that is over are no mistake: they were under way when it ended. */
   #onFrame(kind: FrameKind, id: number, payload: Uint8Array): void {
@@ -499,8 +442,6 @@ export class FrameChannel {
         return this.#onReply(id, decodeReply(payload, this.#limits))
       case FRAME.note:
         return this.#onNote(decodeRequest(payload, this.#limits))
-      case FRAME.data:
-        return
       case FRAME.end:
         return this.#onEnd(id)
       case FRAME.error:
@@ -510,8 +451,9 @@ export class FrameChannel {
       case FRAME.cancel:
         return this.#onCancel(id)
       case FRAME.ping:
-        return this.#writeControl(encodeFrame(FRAME.pong, 0))
+        return this.#writer.control(encodeFrame(FRAME.pong, 0))
       case FRAME.pong:
+      case FRAME.data: // The parser hands its bytes on as they come.
         return
     }
   }
@@ -569,151 +511,36 @@ export class FrameChannel {
     return (id % 2 === 1) === this.#options.dialler
   }
 
-  // ---- writing ----
-
-  /** Runs `write` now, or in turn once the port takes more. Heads and bodies wait here; control frames do not. */
-  #whenWritable(write: () => void): boolean {
-    if (this.#closed !== undefined) {
-      write()
-      return true
-    }
-    if (!this.#blocked && this.#waitingWrites.length === 0) {
-      write()
-      return true
-    }
-    this.#waitingWrites.push(write)
-    return false
-  }
-
-  #onDrain(): void {
-    this.#blocked = false
-    let next = 0
-    while (!this.#blocked && next < this.#waitingWrites.length) {
-      const write = this.#waitingWrites[next]!
-      next += 1
-      write()
-    }
-    this.#waitingWrites = this.#waitingWrites.slice(next)
-  }
-
-  #writeData(id: number, bytes: Uint8Array): void {
-    if (bytes.byteLength <= COPY_BYTES_MAX) return this.#write(encodeFrame(FRAME.data, id, bytes))
-    this.#write(encodeHeader(FRAME.data, id, bytes.byteLength))
-    this.#write(bytes)
-  }
-
-  /** A frame that must not wait: a remote that makes us write such and reads nothing is given up. */
-  #writeControl(frame: Uint8Array): void {
-    const { outboundBytesMax } = this.#limits
-    if (this.#port.queuedBytes <= outboundBytesMax) return this.#write(frame)
-    const error = tooLarge(`queue to ${this.#options.remote}`, this.#port.queuedBytes, outboundBytesMax)
-    this.#lose(error)
-    this.#port.abort(error)
-  }
-
-  #write(bytes: Uint8Array): void {
-    if (this.#closed !== undefined) return
-    try {
-      if (!this.#port.send(bytes)) this.#blocked = true
-    } catch (error) {
-      this.#lose(error instanceof Error ? error : new Error(String(error)))
-    }
-  }
-
   // ---- the end ----
-
-  #startWatch(): void {
-    if (this.#watch !== undefined) return
-    this.#heardMs = performance.now()
-    this.#watchedMs = this.#heardMs
-    this.#watch = setInterval(() => this.#onWatch(), this.#limits.pingIntervalMs)
-    this.#watch.unref()
-  }
-
-  #onWatch(): void {
-    if (this.exchanges === 0) {
-      clearInterval(this.#watch)
-      this.#watch = undefined
-      return
-    }
-    const { pingIntervalMs, idleLimitMs } = this.#limits
-    const nowMs = performance.now()
-    // When we ourselves were held up, what the remote sent may lie unread: it is not to blame.
-    const lateMs = nowMs - this.#watchedMs - pingIntervalMs
-    this.#watchedMs = nowMs
-    if (lateMs > pingIntervalMs) this.#heardMs += lateMs
-    const silentMs = nowMs - this.#heardMs
-    if (silentMs >= idleLimitMs) {
-      const error = new ShoalError('TIMEOUT', {
-        what: `a sign of ${this.#options.remote}`,
-        timeoutMs: idleLimitMs,
-      })
-      this.#lose(error)
-      this.#port.abort(error)
-    } else if (silentMs >= pingIntervalMs / 2) {
-      this.#writeControl(encodeFrame(FRAME.ping, 0))
-    }
-  }
 
   /** The remote does what it must not: it is told why and not heard any more. */
   #refuse(error: unknown): void {
     if (this.#closed !== undefined) return
-    this.#write(encodeFrame(FRAME.refuse, 0, encodeError(error)))
+    this.#writer.write(encodeFrame(FRAME.refuse, 0, encodeError(error)))
     this.#opened.reject(error)
     this.#lose(error instanceof Error ? error : new Error(String(error)))
     this.#port.close()
   }
 
+  /** The remote is of no use any more. */
+  #giveUp(error: Error): void {
+    this.#lose(error)
+    this.#port.abort(error)
+  }
+
   #lose(cause: Error | undefined): void {
-    const { remote } = this.#options
-    const why = cause === undefined ? '' : `: ${cause.message}`
-    const text = `the connection to ${remote} is gone${why}`
-    this.#shut(new ShoalError('CONNECTION_LOST', { peer: remote }, text, { cause }), cause)
+    this.#shut(connectionLost(this.#options.remote, cause), cause)
   }
 
   #shut(error: ShoalError, reason?: Error): void {
     if (this.#closed !== undefined) return
     this.#closed = error
     clearTimeout(this.#helloTimer)
-    clearInterval(this.#watch)
+    this.#watch.stop()
     this.#opened.reject(error)
     for (const [id, asked] of this.#asked) this.#failAsked(id, asked, error)
     for (const [id, served] of this.#served) this.#abortServed(id, served, error)
-    const waiting = this.#waitingWrites
-    this.#waitingWrites = []
-    for (const write of waiting) write()
+    this.#writer.close()
     this.#options.onClose(reason, this)
   }
-}
-
-function inlineBody(bytes: Uint8Array): WholeBody {
-  return bytes.byteLength === 0 ? NO_BODY : bodyOf(bytes)
-}
-
-const NO_BODY = bodyOf()
-
-/** A body that nobody will read: lets its source clean up. */
-function discard(body: AsyncIterable<Uint8Array> | undefined): void {
-  if (body === undefined || body instanceof WholeBody) return
-  Promise.resolve(body[Symbol.asyncIterator]().return?.()).catch(() => undefined)
-}
-
-function tooLarge(what: string, bytes: number, limitBytes: number): ShoalError {
-  return new ShoalError(
-    'TOO_LARGE',
-    { what, bytes, limitBytes },
-    `${what}: ${bytes} bytes are over the limit of ${limitBytes}`,
-  )
-}
-
-function busy(what: string, limit: number): ShoalError {
-  return new ShoalError(
-    'BUSY',
-    { what, limit },
-    `too many ${what} at once: ${limit} are allowed; try again later`,
-  )
-}
-
-function violation(reason: string): ShoalError {
-  return new ShoalError('BAD_MESSAGE', { type: 'frame', reason }, `the remote broke the protocol: ${reason}`)
 }

@@ -1,10 +1,10 @@
 import { bodyOf, fromWire, ShoalError, toWire, withDeadline } from '../../base/index.ts'
 import type { CallOptions, PeerId } from '../../base/index.ts'
-import { abortReason } from './abort-reason.ts'
 import type { Dispatcher } from './dispatcher.ts'
 import type { ChannelReply } from './frame-channel.ts'
 import type { InboundBody } from './inbound-body.ts'
 import { pipedBody } from './piped-body.ts'
+import { abortReason, connectionLost } from './refusals.ts'
 
 export interface LocalCall {
   /** Who answers; undefined when it is gone by the time that the call arrives. */
@@ -101,8 +101,4 @@ export async function localCall(call: LocalCall): Promise<ChannelReply> {
   } finally {
     deadline.removeEventListener('abort', onDeadline)
   }
-}
-
-export function connectionLost(peer: PeerId): ShoalError {
-  return new ShoalError('CONNECTION_LOST', { peer }, `the connection to ${peer} is gone`)
 }

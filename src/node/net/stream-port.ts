@@ -1,5 +1,5 @@
 import type { Stream } from '@libp2p/interface'
-import type { DuplexPort } from './frame-channel.ts'
+import type { DuplexPort } from './frame-writer.ts'
 
 /** Until what is queued must be written when a port closes; then it is cut. */
 const CLOSE_TIMEOUT_MS = 1_000
