@@ -2,6 +2,7 @@ import type { PeerId } from '../../src/base/index.ts'
 import { compareVersions } from '../../src/gossip/member-table.ts'
 import type { Member } from '../../src/gossip/member-table.ts'
 import type { Membership } from '../../src/gossip/membership.machine.ts'
+import { check } from './check.ts'
 
 /** What must hold of membership in every run, told by looking at the machines from outside. */
 export class MemberChecker {
@@ -63,12 +64,4 @@ export class MemberChecker {
       )
     })
   }
-}
-
-export class CheckFailure extends Error {
-  override readonly name = 'CheckFailure'
-}
-
-export function check(condition: boolean, claim: string): asserts condition {
-  if (!condition) throw new CheckFailure(claim)
 }

@@ -52,6 +52,9 @@ export class MemberProgram implements Program {
     this.step({ type: state === 'open' ? 'connection-opened' : 'connection-closed', peer })
   }
 
+  /** Nothing of membership is on disk. */
+  crashed(): void {}
+
   step(event: MembershipEvent): void {
     const { self } = this.#around
     const effects = this.machine.step(event, this.#around.nowMs())

@@ -9,6 +9,8 @@ export interface Program {
   tick(nowMs: number): void
   receive(from: PeerId, payload: unknown, nowMs: number): void
   connection(peer: PeerId, state: 'open' | 'closed', nowMs: number): void
+  /** The process was killed: what its disk had not synced may be gone. */
+  crashed(): void
 }
 
 /** What a program may do to the world outside it. */
@@ -112,6 +114,7 @@ export class World {
     if (process.state === 'crashed') return
     process.state = 'crashed'
     process.life++
+    process.program?.crashed()
     process.program = undefined
     process.held = []
     this.trace.add(this.time.nowMs, peer, 'crash')
@@ -172,6 +175,7 @@ export class World {
           this.network.send(self, to, () => this.#deliver(self, to, payload))
       },
       gossip: payload => {
+        freeze(payload)
         if (dead()) return
         for (const to of this.peers()) {
           if (to !== self)
@@ -212,6 +216,14 @@ export class World {
     if (process.state === 'running') run()
     else if (process.state === 'paused' && process.held.length < HELD_MAX) process.held.push(run)
   }
+}
+
+/** What was said must not change any more, here or there: on a real wire it would be a copy. */
+function freeze(value: unknown): void {
+  if (typeof value !== 'object' || value === null || value instanceof Uint8Array || Object.isFrozen(value))
+    return
+  Object.freeze(value)
+  for (const item of Object.values(value)) freeze(item)
 }
 
 function pair(a: PeerId, b: PeerId): string {

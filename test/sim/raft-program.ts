@@ -1,0 +1,213 @@
+import { pack, unpack } from '../../src/base/index.ts'
+import type { PeerId } from '../../src/base/index.ts'
+import type { RaftOptions } from '../../src/gossip/config.ts'
+import type { RaftEffect, RaftEntry, RaftEvent, RaftMessage } from '../../src/gossip/raft-types.ts'
+import { RaftMachine } from '../../src/gossip/raft.machine.ts'
+import type { RaftComponents } from '../../src/gossip/raft.machine.ts'
+import type { FakeDisk } from './fake-disk.ts'
+import type { RaftChecker } from './raft-checker.ts'
+import type { Program, Surroundings } from './world.ts'
+
+/** A planted bug: another machine, or a driver that breaks its contract. */
+export interface Mutant {
+  machine?: new (components: RaftComponents) => RaftMachine
+  /** What the disk gets to keep of a `persist`. */
+  persist?: (effect: Extract<RaftEffect, { type: 'persist' }>) => Extract<RaftEffect, { type: 'persist' }>
+  /** Messages leave without waiting for the disk. */
+  sendBeforeSync?: boolean
+}
+
+export interface RaftProgramInit {
+  disk: FakeDisk
+  checker: RaftChecker
+  options: RaftOptions
+  /** Longest time of one flush. */
+  flushMs: number
+  mutant?: Mutant
+}
+
+export type RaftPayload = { kind: 'raft'; message: RaftMessage }
+
+/** The real election and log machine of one peer in the simulator, with a driver as its contract demands. */
+export class RaftProgram implements Program {
+  readonly machine: RaftMachine
+  readonly #around: Surroundings
+  readonly #init: RaftProgramInit
+  /** Effects that wait for the `persist` of that sequence number. */
+  readonly #waiting: { seq: number; effect: RaftEffect }[] = []
+  #writtenSeq = 0
+  #durableSeq = 0
+  #flushing = false
+  #applied: number
+  #stateHash = ''
+  /** Commands of clients by proposal id, and what reads must see by read id. */
+  readonly #commands = new Map<number, number>()
+  readonly #reads = new Map<string, number>()
+  readonly #lifeTag: string
+  #lastId = 0
+
+  constructor(around: Surroundings, init: RaftProgramInit) {
+    this.#around = around
+    this.#init = init
+    const { disk, options, checker } = init
+    const { self, random } = around
+    const Machine = init.mutant?.machine ?? RaftMachine
+    this.machine = new Machine({ self, state: disk.read(), random, options, nowMs: around.nowMs() })
+    this.#applied = this.machine.appliedIndex
+    this.#lifeTag = `${self} ${random.next()}`
+    if (disk.snapshot !== undefined) this.#restore(disk.snapshot.data)
+    checker.started(self, this.machine, disk)
+  }
+
+  tick(): void {
+    this.step({ type: 'ticked' })
+  }
+
+  receive(from: PeerId, payload: RaftPayload): void {
+    this.step({ type: 'received', from, message: payload.message })
+  }
+
+  connection(peer: PeerId, state: 'open' | 'closed'): void {
+    if (state === 'closed') this.step({ type: 'connection-closed', peer })
+  }
+
+  crashed(): void {
+    this.#init.disk.crash(this.#around.random)
+  }
+
+  /** A client's command; its fate is told to the checker. */
+  propose(command: number): void {
+    const id = ++this.#lastId
+    this.#commands.set(id, command)
+    const data = pack(command)
+    this.step({
+      type: 'proposed',
+      proposals: [{ id, data }],
+      wallMs: 1_700_000_000_000 + this.#around.nowMs(),
+    })
+  }
+
+  read(): void {
+    const id = `${this.#lifeTag} ${++this.#lastId}`
+    this.#reads.set(id, this.#init.checker.ackedIndex)
+    this.step({ type: 'read-requested', id })
+  }
+
+  step(event: RaftEvent): void {
+    const { self } = this.#around
+    const effects = this.machine.step(event, this.#around.nowMs())
+    if (event.type !== 'ticked' || effects.length > 0) this.#around.trace([event, effects])
+    this.machine.assertInvariants()
+    this.#init.checker.stepped(self, this.machine, effects)
+    for (const effect of effects) this.#take(effect)
+    this.#flush()
+  }
+
+  #take(effect: RaftEffect): void {
+    const { disk, mutant } = this.#init
+    if (effect.type === 'persist') {
+      disk.write(mutant?.persist?.(effect) ?? effect)
+      this.#writtenSeq = effect.seq
+    } else if (
+      this.#writtenSeq <= this.#durableSeq ||
+      (mutant?.sendBeforeSync === true && effect.type === 'send')
+    ) {
+      this.#perform(effect)
+    } else {
+      this.#waiting.push({ seq: this.#writtenSeq, effect })
+    }
+  }
+
+  /** Group commit: the next flush takes everything that was written while the last one ran. */
+  #flush(): void {
+    const { disk, flushMs } = this.#init
+    if (this.#flushing || disk.unsynced === 0) return
+    this.#flushing = true
+    const count = disk.unsynced
+    const seq = this.#writtenSeq
+    this.#around.after(0.1 + this.#around.random.next() * flushMs, () => {
+      this.#flushing = false
+      disk.sync(count)
+      this.#durableSeq = seq
+      while (this.#waiting.length > 0 && this.#waiting[0]!.seq <= seq)
+        this.#perform(this.#waiting.shift()!.effect)
+      this.step({ type: 'persisted', seq })
+    })
+  }
+
+  #perform(effect: RaftEffect): void {
+    const { self, random } = this.#around
+    const { checker, disk } = this.#init
+    switch (effect.type) {
+      case 'send':
+        this.#say(effect.to, effect.message)
+        break
+      case 'publish':
+        checker.said(self, undefined, effect.message)
+        this.#around.gossip({ kind: 'raft', message: effect.message })
+        break
+      case 'send-snapshot': {
+        const { to, term } = effect
+        this.#say(to, { type: 'snapshot', term, snapshot: disk.snapshot! })
+        const ok = random.next() < 0.8
+        this.#around.after(20 + random.next() * 200, () => this.step({ type: 'snapshot-sent', to, ok }))
+        break
+      }
+      case 'restore':
+        this.#restore(effect.snapshot.data)
+        break
+      case 'apply':
+        for (const entry of effect.entries) this.#apply(entry)
+        break
+      case 'take-snapshot': {
+        const { index } = effect
+        const data = pack({ index: this.#applied, hash: this.#stateHash })
+        this.#around.after(random.next() * 20, () => this.step({ type: 'snapshot-taken', index, data }))
+        break
+      }
+      case 'proposal-committed':
+        checker.acknowledged(this.#commands.get(effect.id)!, effect.index)
+        break
+      case 'read-ready': {
+        const ackedBefore = this.#reads.get(effect.id)
+        if (ackedBefore !== undefined) checker.readAnswered(self, effect.index, ackedBefore)
+        break
+      }
+      case 'persist':
+      case 'proposal-refused':
+      case 'read-refused':
+      case 'voters-committed':
+      case 'voters-refused':
+      case 'role-changed':
+        break
+    }
+  }
+
+  #say(to: PeerId, message: RaftMessage): void {
+    this.#init.checker.said(this.#around.self, to, message)
+    this.#around.send(to, { kind: 'raft', message })
+  }
+
+  #apply(entry: RaftEntry): void {
+    if (entry.index !== this.#applied + 1) throw new Error(`applied ${entry.index} after ${this.#applied}`)
+    this.#applied = entry.index
+    const command = entry.kind === 'command' ? (unpack(entry.data) as number) : undefined
+    this.#stateHash = mixed(this.#stateHash, `${entry.term} ${entry.kind} ${command}`)
+    this.#init.checker.applied(this.#around.self, entry.index, this.#stateHash, command)
+  }
+
+  #restore(data: Uint8Array): void {
+    const { index, hash } = unpack(data) as { index: number; hash: string }
+    this.#applied = index
+    this.#stateHash = hash
+    this.#init.checker.applied(this.#around.self, index, hash, undefined)
+  }
+}
+
+function mixed(hash: string, text: string): string {
+  let sum = 0x811c9dc5
+  for (const part of [hash, text]) {
+    for (let i = 0; i < part.length; i++) sum = Math.imul(sum ^ part.charCodeAt(i), 0x01000193)
+  }
+  return (sum >>> 0).toString(16)
+}
