@@ -1,4 +1,4 @@
-import type { DuplexPort } from '../../src/node/net/frame-channel.ts'
+import type { DuplexPort } from '../../src/node/net/frame-writer.ts'
 
 export interface DuplexPairOptions {
   /** Bytes queued before `send` says false. @default 1 MiB */

@@ -1,7 +1,8 @@
 import { asPeerId, bodyOf, pack, ShoalError } from '../../src/base/index.ts'
 import type { CallOptions, Handler, MessageType, PeerId, Reply, Transport } from '../../src/base/index.ts'
 import { Dispatcher, parseHead } from '../../src/node/net/dispatcher.ts'
-import { connectionLost, localCall } from '../../src/node/net/local-call.ts'
+import { localCall } from '../../src/node/net/local-call.ts'
+import { connectionLost } from '../../src/node/net/refusals.ts'
 
 export interface MemoryNetworkOptions {
   /** Bytes of a body under way before its source waits. @default 2 MiB, as on the wire */

@@ -304,6 +304,9 @@ export function transportContract(name: string, open: () => Promise<TransportPai
     test('a call past its deadline rejects with TIMEOUT and aborts the handler', async () => {
       await using pair = await open()
       let aborted = false
+      pair.b.handle(sink, () => ({ bytes: 0 }))
+      // Connected first: a dial may take longer than the deadline below.
+      await pair.a.call(pair.b.self, sink, {})
       pair.b.handle(note, async ({ signal }) => {
         await new Promise(resolve => {
           signal.addEventListener('abort', resolve)

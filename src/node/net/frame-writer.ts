@@ -73,9 +73,9 @@ export class FrameWriter {
 
   /** A frame that must not wait; a remote that makes us write such without end and reads nothing is given up. */
   control(frame: Uint8Array): void {
-    const { remote, outboundBytesMax, onFailure } = this.#options
+    const { remote, outboundBytesMax } = this.#options
     if (this.#closed || this.#port.queuedBytes <= outboundBytesMax) return this.write(frame)
-    onFailure(tooLarge(`queue to ${remote}`, this.#port.queuedBytes, outboundBytesMax))
+    this.#options.onFailure(tooLarge(`queue to ${remote}`, this.#port.queuedBytes, outboundBytesMax))
   }
 
   /** Nothing is written any more; what waits is let go. */
