@@ -100,9 +100,10 @@ export class Namespace extends NamespaceQueries implements SubMachine<NamespaceC
       case 'commit-output':
         return this.#commitOutput(command)
       case 'expire-leases':
-        break
+        return this.#expireLeases()
     }
-    return this.#expireLeases()
+    // A newer leader's command: every peer of this version refuses it alike.
+    throw badCommand(command, 'this version does not know it')
   }
 
   #mkdir(path: string, parents: boolean): Answer<'mkdir'> {
