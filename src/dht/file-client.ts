@@ -2,6 +2,7 @@ import {
   below,
   hasCode,
   invariant,
+  sleep,
   systemRandom,
   type AbortOptions,
   type CallOptions,
@@ -89,6 +90,8 @@ export interface Located {
 const PEER_GONE: readonly ErrorCode[] = ['CONNECTION_LOST', 'UNREACHABLE']
 /** `tail` reads backwards in pieces of this size at first. */
 const TAIL_BYTES = 64 * 1024
+/** Before the first retry; doubled each time, so that five take 1.5 s: time to find another peer. */
+const RETRY_MS = 50
 const NEWLINE = 0x0a
 const DAY_MS = 86_400_000
 
@@ -158,7 +161,7 @@ export class FileClient {
       } catch (error) {
         signal?.throwIfAborted()
         if (!isPeerGone(error) || retries === this.#retriesMax) throw error
-        retries++
+        await sleep(RETRY_MS * 2 ** retries++, { signal })
       }
     }
   }
@@ -292,6 +295,7 @@ export class FileClient {
       } catch (error) {
         signal?.throwIfAborted()
         if (!isPeerGone(error) || retries === this.#retriesMax) throw error
+        await sleep(RETRY_MS * 2 ** retries, { signal })
       }
     }
   }

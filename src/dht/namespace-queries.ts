@@ -81,6 +81,10 @@ export class NamespaceQueries implements NamespaceView {
     return { fileId, path: write.path, expiresAtMs: write.expiresAtMs, blocks: write.blocks.size }
   }
 
+  openWrites(): number {
+    return this.#state.writes.size
+  }
+
   isReferenced(blockId: BlockId): boolean {
     const name = parseBlockId(blockId)
     if (name === undefined) return false

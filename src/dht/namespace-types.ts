@@ -241,6 +241,8 @@ export interface NamespaceView {
   blockOf(blockId: BlockId): BlockStatus | undefined
   pathOf(fileId: FileId): string | undefined
   leaseOf(fileId: FileId): LeaseStatus | undefined
+  /** Open writes; an expired one is among them until an `expire-leases` entry drops it. */
+  openWrites(): number
   /** True while a visible file or an open write may need the block: what is false may be collected as garbage. */
   isReferenced(blockId: BlockId): boolean
   /** Blocks of a slot, of visible files and of open writes. */

@@ -10,7 +10,7 @@ import { parseBlockId } from './block-id.ts'
 import type { CopyRequest, CopyResult } from './block-service.ts'
 import { REPAIR_DEFAULTS, type RepairOptions } from './config.ts'
 import type { DhtCommand } from './dht-commands.ts'
-import type { FileServicePorts } from './file-ports.ts'
+import { forget, type FileServicePorts } from './file-ports.ts'
 import { blockDelete } from './messages.ts'
 import {
   Repair,
@@ -29,24 +29,32 @@ export interface RepairDriverPorts extends FileServicePorts {
 export interface RepairDriverOptions extends Partial<RepairOptions> {
   /** How often the planner looks at the time: retries, the grace of dead peers, slots still to be scanned. @default 250 */
   tickMs?: number
+  /** How often leases that ran out are dropped, when there are open writes at all. @default 30_000 */
+  leaseSweepMs?: number
 }
 
 const TICK_MS = 250
+const LEASE_SWEEP_MS = 30_000
 
 /**
  * Runs the repair planner while this peer leads: turns applied commands, membership and finished copies into its
- * events, and performs its effects. A new term starts an empty planner, which finds everything in the replicated state.
+ * events, and performs its effects. Ends the leases of writers that went away, too. A new term starts an empty planner, which finds everything in the replicated state.
  */
 export class RepairDriver implements Disposable {
   readonly #ports: RepairDriverPorts
   readonly #options: RepairOptions
   readonly #tickMs: number
-  #run: { machine: Repair; stop: AbortController; timer: NodeJS.Timeout } | undefined
+  readonly #leaseSweepMs: number
+  #run:
+    | { machine: Repair; stop: AbortController; timer: NodeJS.Timeout; leaseTimer: NodeJS.Timeout }
+    | undefined
 
-  constructor(ports: RepairDriverPorts, { tickMs = TICK_MS, ...options }: RepairDriverOptions = {}) {
+  constructor(ports: RepairDriverPorts, options: RepairDriverOptions = {}) {
+    const { tickMs = TICK_MS, leaseSweepMs = LEASE_SWEEP_MS, ...repair } = options
     this.#ports = ports
-    this.#options = { ...REPAIR_DEFAULTS, slotCount: ports.slots().slotCount, ...options }
+    this.#options = { ...REPAIR_DEFAULTS, slotCount: ports.slots().slotCount, ...repair }
     this.#tickMs = tickMs
+    this.#leaseSweepMs = leaseSweepMs
   }
 
   /**
@@ -59,7 +67,10 @@ export class RepairDriver implements Disposable {
     const machine = new Repair(this.#options, views)
     const timer = setInterval(() => this.#step({ type: 'tick' }), this.#tickMs)
     timer.unref()
-    this.#run = { machine, stop: new AbortController(), timer }
+    const stop = new AbortController()
+    const leaseTimer = setInterval(() => this.#expireLeases(stop.signal), this.#leaseSweepMs)
+    leaseTimer.unref()
+    this.#run = { machine, stop, timer, leaseTimer }
     this.#step({ type: 'members-changed', members })
   }
 
@@ -67,6 +78,7 @@ export class RepairDriver implements Disposable {
   stop(): void {
     if (this.#run === undefined) return
     clearInterval(this.#run.timer)
+    clearInterval(this.#run.leaseTimer)
     this.#run.stop.abort()
     this.#run = undefined
   }
@@ -89,6 +101,11 @@ export class RepairDriver implements Disposable {
   /** What is under way; undefined on a peer that does not lead. */
   status(): RepairStatus | undefined {
     return this.#run?.machine.status()
+  }
+
+  /** Without it the blocks of a writer that died would be kept for ever. */
+  #expireLeases(signal: AbortSignal): void {
+    if (this.#ports.namespace().openWrites() > 0) forget(this.#propose({ type: 'expire-leases' }, signal))
   }
 
   #step(event: RepairEvent): void {

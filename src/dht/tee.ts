@@ -5,9 +5,12 @@ export interface TeeOptions {
   queueBytes: number
   /** While no more than this has gone through, a new reader can still start from the beginning. */
   replayBytes: number
-  /** A reader that holds the others up for this long without taking a byte is dropped. */
+  /** A reader that holds the others up for this long without taking a byte is dropped; all of them together, after `STALLS_MAX` times this. */
   stallMs: number
 }
+
+/** Stall times that all readers together are given. */
+const STALLS_MAX = 6
 
 /**
  * One stream of bytes to several readers at once. The slowest reader sets the pace, for the queue of each is bounded;
@@ -79,10 +82,15 @@ export class Tee {
   }
 
   async #room(): Promise<void> {
-    for (;;) {
+    for (let stalls = 0; ;) {
       const full = this.#full()
       if (full.length === 0) return
-      if (await this.#progressWithin(this.#options.stallMs)) continue
+      if (await this.#progressWithin(this.#options.stallMs)) {
+        stalls = 0
+        continue
+      }
+      // When nobody gets on the fault may be here, and nobody waits for anybody else.
+      if (full.length === this.#branches.size && ++stalls < STALLS_MAX) continue
       for (const branch of full) {
         branch.fail(
           new ShoalError(

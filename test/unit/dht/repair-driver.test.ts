@@ -5,7 +5,7 @@ import { bytesOf, chunked, DhtMesh, eventually } from '../../support/dht-mesh.ts
 
 const FOUR = ['ada', 'bob', 'cyd', 'dan']
 const QUICK = { readHeadTimeoutMs: 500, readIdleMs: 500, readRetryMs: 10, lateReplicaMs: 200 }
-const REPAIR = { graceMs: 0, retryMs: 20, tickMs: 10 }
+const REPAIR = { graceMs: 0, retryMs: 20, tickMs: 10, leaseSweepMs: 20 }
 
 let mesh: DhtMesh
 let driver: RepairDriver | undefined
@@ -126,6 +126,19 @@ describe('repair driver', () => {
     repair.onMembers(members())
     mesh.quorum = true
     await eventually('three copies of all', () => isWhole('/f', 3), 10_000)
+  })
+
+  it('ends the lease of a writer that went away, so that its blocks become garbage', async () => {
+    mesh = await DhtMesh.start(['ada', 'bob'], QUICK)
+    const { service, store } = mesh.peer('ada')
+    const { fileId } = await service.writeOpen('/open', chunked(new Uint8Array(10)), { leaseMs: 1_000 })
+    lead('bob')
+    await eventually('leases are looked at', () => mesh.applied.some(c => c.type === 'expire-leases'))
+    expect(mesh.namespace.leaseOf(fileId)).toBeDefined()
+    mesh.aheadMs += 120_000
+    await eventually('the lease is gone', () => mesh.namespace.leaseOf(fileId) === undefined)
+    expect(await service.collectOrphans()).toMatchObject({ unneeded: store.list().length })
+    expect(store.list()).toHaveLength(1)
   })
 
   it('copies only what proves good: from another holder when the first one is corrupt', async () => {

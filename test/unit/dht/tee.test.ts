@@ -44,6 +44,15 @@ describe('tee', () => {
     await expect(stuck.next()).rejects.toSatisfy(error => hasCode(error, 'TIMEOUT'))
   })
 
+  it('is more patient when all readers stand still, since then none holds up another', async () => {
+    const tee = new Tee({ ...LIMITS, stallMs: 20 })
+    const branches = [tee.branch()!, tee.branch()!]
+    const startedMs = performance.now()
+    await tee.push(new Uint8Array(200))
+    expect(performance.now() - startedMs).toBeGreaterThan(90)
+    expect(branches.every(branch => branch.closed)).toBe(true)
+  })
+
   it('does not wait for a reader that went away', async () => {
     const tee = new Tee({ ...LIMITS, stallMs: 10_000 })
     const branch = tee.branch()!
