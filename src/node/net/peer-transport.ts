@@ -1,7 +1,5 @@
 import type { Connection, PrivateKey, Stream } from '@libp2p/interface'
 import { peerIdFromString } from '@libp2p/peer-id'
-import { multiaddr } from '@multiformats/multiaddr'
-import type { Multiaddr } from '@multiformats/multiaddr'
 import {
   asPeerId,
   bodyOf,
@@ -23,13 +21,16 @@ import type {
   Reply,
   Transport,
 } from '../../base/index.ts'
-import { ADMISSION_FAILED } from './admission.ts'
+import { AddressBook, isLoopback, parseAddress, withPeer } from './address-book.ts'
 import { BodyBudget } from './body-budget.ts'
+import { discard } from './body-streams.ts'
 import { BODY_BUDGETS, BODY_WINDOW_BYTES, CHANNEL_LIMITS, TRANSPORT_LIMITS } from './config.ts'
 import type { ChannelLimits, TransportLimits } from './config.ts'
+import { dialError } from './dial-error.ts'
 import { Dispatcher, parseHead } from './dispatcher.ts'
 import { FrameChannel } from './frame-channel.ts'
 import type { ChannelReply } from './frame-channel.ts'
+import { GossipTopics } from './gossip-topics.ts'
 import {
   checkMesh,
   decodeHello,
@@ -42,8 +43,6 @@ import type { Hello, Role } from './hello.ts'
 import { createHost } from './libp2p-host.ts'
 import type { Host } from './libp2p-host.ts'
 import { localCall } from './local-call.ts'
-import { MESH_KEY_FILE } from './mesh-key.ts'
-import { textOf } from './secret-file.ts'
 import { streamPort } from './stream-port.ts'
 
 export interface PeerTransportOptions {
@@ -100,9 +99,8 @@ export class PeerTransport implements Transport, AsyncDisposable {
   readonly #channels = new Set<FrameChannel>()
   readonly #dialling = new Map<PeerId, PromiseWithResolvers<FrameChannel>>()
   readonly #notesWaiting = new Map<PeerId, WaitingNote[]>()
-  /** By peer, oldest first. */
-  readonly #addresses = new Map<PeerId, Set<string>>()
-  readonly #topics = new Map<string, ((from: PeerId, data: Uint8Array) => void)[]>()
+  readonly #addresses: AddressBook
+  readonly #gossip: GossipTopics
   readonly #watchers: ((peer: PeerId, state: 'open' | 'closed') => void)[] = []
   readonly #closing = new AbortController()
   readonly #redialTimer: NodeJS.Timeout | undefined
@@ -124,10 +122,8 @@ export class PeerTransport implements Transport, AsyncDisposable {
       fetch: new BodyBudget(BODY_BUDGETS.fetch),
       result: new BodyBudget(BODY_BUDGETS.result),
     }
-    host.services.pubsub?.addEventListener('message', ({ detail: message }) => {
-      if (message.type === 'signed')
-        this.#hear(message.topic, asPeerId(message.from.toString()), message.data)
-    })
+    this.#addresses = new AddressBook(this.#limits.addressesPerPeerMax)
+    this.#gossip = new GossipTopics(host.services.pubsub, this.#limits.gossipBytesMax, options.logger)
     if (this.role === 'peer') {
       this.#redialTimer = setInterval(() => this.#redial(), this.#limits.redialIntervalMs)
       this.#redialTimer.unref()
@@ -168,7 +164,7 @@ export class PeerTransport implements Transport, AsyncDisposable {
 
   /** Where a peer may be dialled, as far as known. */
   addressesOf(peer: PeerId): string[] {
-    return [...(this.#addresses.get(peer) ?? [])]
+    return this.#addresses.of(peer)
   }
 
   /** Sets who is to be kept connected; until then it is every peer whose addresses are known. */
@@ -278,24 +274,12 @@ export class PeerTransport implements Transport, AsyncDisposable {
 
   /** @throws NOT_ADMITTED for a client, TOO_LARGE */
   publish(topic: string, data: Uint8Array): void {
-    const limitBytes = this.#limits.gossipBytesMax
-    if (data.byteLength > limitBytes) {
-      throw new ShoalError('TOO_LARGE', { what: `gossip on ${topic}`, bytes: data.byteLength, limitBytes })
-    }
-    this.#gossip()
-      .publish(topic, data)
-      .catch((error: unknown) => this.#logger.debug({ topic, error }, 'gossip not sent'))
+    this.#gossip.publish(topic, data)
   }
 
   /** @throws NOT_ADMITTED for a client */
   subscribe(topic: string, listener: (from: PeerId, data: Uint8Array) => void): void {
-    const listeners = this.#topics.get(topic)
-    if (listeners !== undefined) {
-      listeners.push(listener)
-      return
-    }
-    this.#gossip().subscribe(topic)
-    this.#topics.set(topic, [listener])
+    this.#gossip.subscribe(topic, listener)
   }
 
   /** A connection is open when its channel is: both ends have said hello. */
@@ -304,15 +288,7 @@ export class PeerTransport implements Transport, AsyncDisposable {
   }
 
   addAddresses(peer: PeerId, addresses: readonly string[]): void {
-    if (peer === this.self) return
-    const known = this.#addresses.get(peer) ?? new Set<string>()
-    for (const address of addresses) {
-      // Told again is newest again.
-      known.delete(address)
-      known.add(address)
-      if (known.size > this.#limits.addressesPerPeerMax) known.delete(known.values().next().value!)
-    }
-    if (known.size > 0) this.#addresses.set(peer, known)
+    if (peer !== this.self) this.#addresses.add(peer, addresses)
   }
 
   async close(): Promise<void> {
@@ -457,7 +433,7 @@ export class PeerTransport implements Transport, AsyncDisposable {
     if (hasCode(reason, 'MESH_MISMATCH')) {
       this.#logger.warn({ peer, reason: reason.message }, `${shortPeer(peer)} is of another mesh`)
       // It shares the secret, so gossip is running already: end all of it, and do not call again.
-      this.#addresses.delete(peer)
+      this.#addresses.forget(peer)
       connection.close().catch((error: unknown) => connection.abort(asError(error)))
     } else if (hasCode(reason, 'TIMEOUT') || hasCode(reason, 'TOO_LARGE')) {
       this.#logger.warn({ peer, reason: reason.message }, `gave up the connection to ${shortPeer(peer)}`)
@@ -480,7 +456,7 @@ export class PeerTransport implements Transport, AsyncDisposable {
   }
 
   #redial(): void {
-    const wanted = this.#wanted?.() ?? this.#addresses.keys()
+    const wanted = this.#wanted?.() ?? this.#addresses.peers()
     for (const peer of wanted) {
       if (this.#remotes.size + this.#dialling.size >= this.#limits.redialConnectionsMax) return
       if (peer === this.self || this.#remotes.has(peer) || this.#dialling.has(peer)) continue
@@ -511,27 +487,6 @@ export class PeerTransport implements Transport, AsyncDisposable {
     }
   }
 
-  #gossip() {
-    const { pubsub } = this.#host.services
-    if (pubsub !== undefined) return pubsub
-    throw new ShoalError(
-      'NOT_ADMITTED',
-      { peer: this.self, reason: 'a client takes no part in gossip' },
-      'a client takes no part in gossip: ask the peer it is attached to',
-    )
-  }
-
-  #hear(topic: string, from: PeerId, data: Uint8Array): void {
-    if (data.byteLength > this.#limits.gossipBytesMax) return
-    for (const listener of this.#topics.get(topic) ?? []) {
-      try {
-        listener(from, data)
-      } catch (error) {
-        this.#logger.error({ topic, peer: from, error }, 'a gossip listener threw')
-      }
-    }
-  }
-
   #tell(peer: PeerId, state: 'open' | 'closed'): void {
     for (const watcher of this.#watchers) {
       try {
@@ -547,56 +502,9 @@ function parseReply<Request, Head>(type: MessageType<Request, Head>, reply: Chan
   try {
     return { head: parseHead(type.name, type.reply, reply.head), body: reply.body }
   } catch (error) {
-    Promise.resolve(reply.body[Symbol.asyncIterator]().return?.()).catch(() => undefined)
+    discard(reply.body)
     throw error
   }
-}
-
-function parseAddress(address: string): Multiaddr {
-  try {
-    return multiaddr(address)
-  } catch (cause) {
-    const reason = `it is no multiaddr such as /ip4/127.0.0.1/tcp/4040: ${textOf(cause)}`
-    throw new ShoalError('CONFIG_INVALID', { option: 'address', reason }, `${address}: ${reason}`, { cause })
-  }
-}
-
-/** Dialling must fail when somebody else answers there. */
-function withPeer(address: Multiaddr, peer: PeerId): Multiaddr {
-  const present = address.getComponents().some(({ name }) => name === 'p2p')
-  return present ? address : address.encapsulate(`/p2p/${peer}`)
-}
-
-function isLoopback(address: string): boolean {
-  return address.startsWith('/ip4/127.') || address.startsWith('/ip6/::1/')
-}
-
-/** Refusals as they are; everything else is UNREACHABLE with what libp2p says about it. */
-function dialError(peer: string, addresses: string[], error: unknown): ShoalError {
-  const texts = textsOf(error)
-  const refusal = texts.find(text => text.includes(ADMISSION_FAILED))
-  if (refusal !== undefined) {
-    const text = `not admitted by ${peer}: ${refusal}. Is ${MESH_KEY_FILE} the same on both?`
-    return new ShoalError('NOT_ADMITTED', { peer, reason: refusal }, text, { cause: error })
-  }
-  if (error instanceof ShoalError && PASSED_ON.has(error.code)) return error
-  const reason = texts.join('; ')
-  return new ShoalError('UNREACHABLE', { peer, addresses, reason }, `cannot reach ${peer}: ${reason}`, {
-    cause: error,
-  })
-}
-
-const PASSED_ON: ReadonlySet<string> = new Set([
-  'MESH_MISMATCH',
-  'NOT_ADMITTED',
-  'BAD_MESSAGE',
-  'CANCELLED',
-  'CONFIG_INVALID',
-])
-
-function textsOf(error: unknown): string[] {
-  if (error instanceof AggregateError) return error.errors.flatMap(textsOf)
-  return [textOf(error)]
 }
 
 function asError(error: unknown): Error {
