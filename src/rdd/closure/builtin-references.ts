@@ -18,7 +18,7 @@ const globalIndexes = new WeakMap<object, Index>()
 let moduleIndex: Index | undefined
 
 /** How an object of Node or of the language is called on any peer; undefined for everything else. */
-export function builtinReference(value: object, globals: readonly object[]): Reference | undefined {
+export function builtinReference(value: object, globals: Iterable<object>): Reference | undefined {
   for (const global of [globalThis, ...globals]) {
     const found = indexOfGlobal(global).get(value)
     if (found !== undefined) return found
@@ -71,8 +71,13 @@ function indexOfGlobal(global: object): Index {
   for (const name of Object.getOwnPropertyNames(global)) {
     // Only what the language or Node defines: a user's own globals are captured by value.
     if (!isStandardGlobal(name)) continue
-    const value = ownValue(global, name, READ_ACCESSORS.has(name))
-    if (!isObject(value) || value === global) continue
+    const value = ownValue(global, name, global === globalThis && READ_ACCESSORS.has(name))
+    if (!isObject(value)) continue
+    if (name === 'globalThis' || name === 'global') {
+      // In a REPL's context this is another object than the context's own global, with the same variables.
+      add(index, value, { kind: 'global', path: [] })
+      continue
+    }
     add(index, value, { kind: 'global', path: [name] })
     addMembers(index, value, path => ({ kind: 'global', path: [name, ...path] }))
   }

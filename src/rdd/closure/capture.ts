@@ -1,6 +1,6 @@
 import { types } from 'node:util'
 import { CaptureTrail, type Position } from './capture-trail.ts'
-import { builtinReference, isStandardGlobal } from './builtin-references.ts'
+import { builtinReference, isStandardGlobal, type Reference } from './builtin-references.ts'
 import type {
   Capture,
   CapturedClosure,
@@ -101,7 +101,7 @@ class Capturer {
   #value(value: unknown): Value {
     if (typeof value === 'symbol') return this.#symbol(value)
     if (!isObject(value)) return this.#primitive(value as Primitive)
-    const reference = types.isProxy(value) ? undefined : builtinReference(value, [...this.#realms])
+    const reference = this.#reference(value)
     if (reference !== undefined) return reference
     const known = this.#ids.get(value)
     if (known !== undefined) return { kind: 'node', id: known }
@@ -110,7 +110,7 @@ class Capturer {
   }
 
   #primitive(value: Primitive): Value {
-    if (typeof value === 'string') this.#charge(value.length + OVERHEAD_BYTES)
+    if (typeof value === 'string') this.#charge(Buffer.byteLength(value) + OVERHEAD_BYTES)
     else if (typeof value === 'bigint') this.#charge(value.toString(16).length + OVERHEAD_BYTES)
     else this.#charge(OVERHEAD_BYTES)
     return { kind: 'primitive', value }
@@ -250,7 +250,10 @@ class Capturer {
     const name = this.#builtinPrototype(proto)
     if (name !== undefined && isUsual(name, usual)) return undefined
     // An error's own kind (TypeError) travels by name; other objects of Node or the engine have hidden state.
-    if (name !== undefined && !(usual === 'Error' && name.endsWith('Error'))) this.#refuseInstance(value)
+    if (name !== undefined) {
+      if (usual !== 'Error' || !name.endsWith('Error')) this.#refuseInstance(value)
+      return this.#reference(proto) ?? { kind: 'global', path: [name, 'prototype'] }
+    }
     if (!this.#ids.has(proto)) this.#checkChain(value, proto, usual)
     return this.#within('.__proto__', () => this.#value(proto))
   }
@@ -278,10 +281,13 @@ class Capturer {
     }
   }
 
+  #reference(value: object): Reference | undefined {
+    return types.isProxy(value) ? undefined : builtinReference(value, this.#realms)
+  }
+
   /** "Map" of Map.prototype in any realm; undefined for prototypes of the user's own. */
   #builtinPrototype(proto: object): string | undefined {
-    if (types.isProxy(proto)) return undefined
-    const reference = builtinReference(proto, [...this.#realms])
+    const reference = this.#reference(proto)
     if (reference !== undefined)
       return reference.path.findLast(part => part !== 'prototype') ?? reference.kind
     const constructor = ownConstructor(proto)

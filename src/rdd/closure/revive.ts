@@ -29,11 +29,14 @@ class Reviver {
   /** By node id. An object stands here from its birth, filled or not; a function when it is built. */
   readonly #built = new Map<number, unknown>()
   readonly #inProgress = new Set<number>()
-  /** Functions being built a second time because a class around them needs them first. */
+  /** Functions needed while they were being built: by a class that extends them, a bound form of them… */
   readonly #forced = new Set<number>()
   /** By the node that is missing. */
   readonly #waiting = new Map<number, Assign[]>()
-  /** Contents still to be put into objects: a list, so that deep data does not overflow the stack. */
+  /**
+   * Contents still to be put into objects, mostly when all functions stand. A list, so that deep data does not
+   * overflow the stack.
+   */
   readonly #fills: (() => void)[] = []
 
   constructor(nodes: readonly Node[]) {
@@ -43,6 +46,7 @@ class Reviver {
   revive(root: Value): unknown {
     const value = this.#value(root)
     this.#fill()
+    // Whatever is built now may in turn wait: a map shows what is added while it is walked.
     for (const [id, assigns] of this.#waiting) {
       const late = this.#node(id)
       for (const assign of assigns) assign(late)
@@ -168,20 +172,20 @@ class Reviver {
   }
 
   #function(id: number, node: FunctionNode): unknown {
-    if (this.#inProgress.has(id)) {
-      // Only what cannot wait comes back to a function in progress: the superclass of a class it captures.
+    const forced = this.#inProgress.has(id)
+    if (forced) {
       if (this.#forced.has(id)) throw new TypeError('classes that need each other to be defined')
       this.#forced.add(id)
     }
     this.#inProgress.add(id)
     const values = new Map<Capture, unknown>()
     for (const capture of node.captures) {
-      if (!this.#canWait(id, capture)) values.set(capture, this.#value(capture.value))
+      if (!this.#canWait(id, capture, forced)) values.set(capture, this.#value(capture.value))
     }
-    // A superclass may be a member of a captured object, which must be whole before the class is defined.
-    if (node.captures.some(capture => capture.early)) this.#fill()
+    // A computed key may be a member of a captured object, which must be whole before the class is defined.
+    if (node.captures.some(({ early, value }) => early && this.#kind(value) === 'object')) this.#fill()
     this.#inProgress.delete(id)
-    // One of the captured objects may hold the function itself, which then stands already.
+    // Something among the captures may have forced the function, which then stands already.
     if (this.#built.has(id)) return this.#built.get(id)
     const { made, assigns } = compile(node, id, values)
     this.#keep(id, made, () => this.#fillFunction(made, node))
@@ -191,9 +195,21 @@ class Reviver {
     return made
   }
 
-  #canWait(id: number, { value, early }: Capture): boolean {
+  /**
+   * Cycles of functions are cut here: the one that closes the cycle becomes a `let` that is assigned later. One that
+   * is forced, being needed in the midst of its own building, lets everything wait that is not there.
+   */
+  #canWait(id: number, { value, early }: Capture, forced: boolean): boolean {
     if (value.kind !== 'node') return false
-    return value.id === id || (!early && this.#inProgress.has(value.id) && !this.#built.has(value.id))
+    if (value.id === id) return true
+    if (early || this.#built.has(value.id)) return false
+    if (this.#inProgress.has(value.id)) return true
+    const kind = this.#kind(value)
+    return forced && (kind === 'function' || kind === 'bound' || kind === 'prototype-of')
+  }
+
+  #kind(value: Value): Node['kind'] | undefined {
+    return value.kind === 'node' ? this.#nodes[value.id]?.kind : undefined
   }
 
   #await({ value }: Capture, assign: Assign): void {

@@ -1,10 +1,13 @@
 import { createHash } from 'node:crypto'
+import { once } from 'node:events'
 import * as fs from 'node:fs'
 import path from 'node:path'
+import repl from 'node:repl'
+import { PassThrough } from 'node:stream'
 import vm from 'node:vm'
-import { afterAll, expect, test } from 'vitest'
+import { afterAll, expect, onTestFinished, test } from 'vitest'
 import type * as closures from '../../../../src/rdd/closure/index.ts'
-import { capture, encodeClosure, reviveClosure } from '../../../../src/rdd/closure/index.ts'
+import { capture, encodeClosure, functionLocation, reviveClosure } from '../../../../src/rdd/closure/index.ts'
 import * as library from './fixtures/library.ts'
 import plusRate, { RATE, tax, useHidden } from './fixtures/library.ts'
 import legacyModule from './fixtures/legacy.cjs'
@@ -344,6 +347,62 @@ test('a superclass that nothing but its subclass names is found all the same', (
   expect(reviveClosure(encodeClosure(capture(fn)))()).toEqual(['hello', 10, 42])
 })
 
+test('cycles of functions, classes and bound functions are cut wherever the capture begins', () => {
+  class Root {
+    static make(kind: number): Root {
+      return kind === 0 ? new Left() : kind === 1 ? new Right() : new Root()
+    }
+    again(): Root {
+      return clone(this)
+    }
+  }
+  class Left extends Root {}
+  class Right extends Left {
+    kind = tags.right
+  }
+  const tags = { right: 'r', make: methodOf(Root, 'make'), countdown: (n: number): number => down(n) }
+  const countdown = (n: number): number => (n > 0 ? down(n - 1) : 0)
+  const down = countdown.bind(null)
+  const rootPrototype = Root.prototype
+  const clone = (root: Root): Root => Object.assign(Object.create(rootPrototype) as Root, root)
+  const starts = [
+    () => [Root.make(0).again() instanceof Root, Root.make(1), down(3), tags.countdown(2)],
+    () => [new Right() instanceof Root, tags.make.call(null, 1), new Left().again(), countdown(3)],
+    () => [new Left(), new Right().again(), Root.make(2), Root.make(1) instanceof Left],
+    () => [clone(new Root()), down(1), tags.make.call(null, 0), new Right().kind],
+  ]
+  for (const start of starts) {
+    const copy: unknown = reviveClosure(encodeClosure(capture(start)))()
+    expect(copy).toEqual(start())
+    expect(JSON.stringify(copy)).toBe(JSON.stringify(start()))
+  }
+})
+
+test('a computed key that is a member of a captured object is there before the class', () => {
+  const keys = { read: 'read', other: (): unknown => Keyed }
+  class Keyed {
+    [keys.read](): string {
+      return keys.read
+    }
+  }
+  const fn = (): unknown => [Reflect.get(new Keyed(), 'read').call(null), keys.other() === Keyed]
+  expect(reviveClosure(encodeClosure(capture(fn)))()).toEqual(['read', true])
+})
+
+test('module namespaces behind the interop proxies of a module runner ship by the members used', () => {
+  const source =
+    '(x, proxied) => { const __vi_import_0__ = proxied; return y => (0, __vi_import_0__.tax)(y * x) }'
+  const fn = (vm.runInThisContext(source) as Function)(10, new Proxy(library, {})) as Function
+  expect(reviveClosure(encodeClosure(capture(fn)))(10)).toBe(20)
+})
+
+test('errors of another realm keep their kind', () => {
+  const error: unknown = vm.runInNewContext('new RangeError("far", { cause: [1] })')
+  const copy = reviveClosure(encodeClosure(capture(() => error)))() as RangeError
+  expect(copy).toBeInstanceOf(RangeError)
+  expect([copy.message, copy.cause, Object.keys(copy)]).toEqual(['far', [1], []])
+})
+
 test('static initialisers and static blocks do not run again on the executing peer', () => {
   const seen: string[] = []
   class Loud {
@@ -375,6 +434,45 @@ test('a REPL-like context: its globals are captured by value, the language by na
   const captured = capture(fn)
   expect(reviveClosure(encodeClosure(captured))(1)).toBe(6)
   expect(captured.nodes[0]).toMatchObject({ kind: 'function', location: { file: 'REPL1', line: 1 } })
+})
+
+test('what is typed into a REPL ships: const, let, var, function, class, await, import, after a failed line', async () => {
+  const input = new PassThrough()
+  const output = new PassThrough({ encoding: 'utf8' })
+  const server = repl.start({ input, output, prompt: '<ready>' })
+  onTestFinished(() => server.close())
+  const shipped = Promise.withResolvers<Function>()
+  server.context['ship'] = shipped.resolve
+  const lines = [
+    'const a = 1',
+    'let b = 2',
+    'var c = 3',
+    'function d(x) { return x + c }',
+    'class E { get e() { return 5 } }',
+    'const f = await Promise.resolve(6)',
+    'const { basename } = await import("node:path")',
+    'const os = require("node:os")',
+    'const a = 2',
+    'ship(x => [a, b, c, d(x), new E().e, f, basename("/y/z"), typeof os.cpus])',
+  ]
+  const printed: string[] = []
+  output.on('data', (text: string) => printed.push(text))
+  const ready = async (): Promise<void> => {
+    while (!printed.at(-1)?.endsWith('<ready>')) {
+      await once(output, 'data', { signal: AbortSignal.timeout(5000) })
+    }
+  }
+  for (const line of lines) {
+    await ready()
+    printed.push('')
+    input.write(`${line}\n`)
+  }
+  const fn = await shipped.promise
+  expect(printed.join('')).toContain('already been declared')
+  expect(functionLocation(fn)?.file).toMatch(/^REPL\d+$/)
+  expect(await remote.call(fn, 1)).toEqual([1, 2, 3, 4, 5, 6, 'z', 'function'])
+  const local = reviveClosure(encodeClosure(capture(fn, { globals: server.context })))
+  expect(local(1)).toEqual([1, 2, 3, 4, 5, 6, 'z', 'function'])
 })
 
 test('the globals option finds names of a context that the function does not stand in', () => {
