@@ -1,5 +1,6 @@
 export * from './block-id.ts'
 export * from './block-store.ts'
+export { dhtCommandSchema } from './command-schemas.ts'
 export * from './config.ts'
 export * from './dht-commands.ts'
 export * from './namespace-types.ts'
