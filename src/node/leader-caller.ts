@@ -1,6 +1,7 @@
 import {
   bodyOf,
   hasCode,
+  pick,
   raceAbort,
   ShoalError,
   sleep,
@@ -30,6 +31,8 @@ const RETRYABLE = new Set<ErrorCode>([
 export interface LeaderView {
   /** The leader as this peer knows it, if it knows one. */
   leader(): PeerId | undefined
+  /** Peers to ask who leads while this one does not know. */
+  others(): PeerId[]
   /** What NO_QUORUM tells the caller. */
   quorum(): { lastLeader?: string; term: number; voters: string[] }
 }
@@ -64,7 +67,7 @@ export class LeaderCaller {
     let hint: PeerId | undefined
     for (;;) {
       options.signal?.throwIfAborted()
-      const leader = hint ?? this.#view.leader()
+      const leader = hint ?? this.#view.leader() ?? pick(this.#random, this.#view.others())
       hint = undefined
       if (leader !== undefined) {
         try {

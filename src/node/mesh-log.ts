@@ -10,7 +10,6 @@ import {
   type ApplyContext,
   type Logger,
   type MeshId,
-  type Transport,
 } from '../base/index.ts'
 import type { DhtCommand, ResultOf } from '../dht/index.ts'
 import { isSlotCommand } from '../dht/index.ts'
@@ -27,10 +26,11 @@ import type { JobsCommand } from '../rdd/index.ts'
 import { MESH_LOG } from './config.ts'
 import { LeaderCaller } from './leader-caller.ts'
 import { proposeCommand } from './log-messages.ts'
+import type { PeerTransport } from './net/index.ts'
 import { ReplicatedState, type LogCommand } from './replicated-state.machine.ts'
 
 export interface MeshLogOptions {
-  transport: Transport
+  transport: PeerTransport
   directory: string
   meshId: MeshId
   genesis: boolean
@@ -78,7 +78,7 @@ export class MeshLog implements AsyncDisposable {
     return meshLog
   }
 
-  private constructor(transport: Transport, state: ReplicatedState, log: ReplicatedLog) {
+  private constructor(transport: PeerTransport, state: ReplicatedState, log: ReplicatedLog) {
     this.state = state
     this.log = log
     this.leader = new LeaderCaller({
@@ -87,6 +87,7 @@ export class MeshLog implements AsyncDisposable {
       random: systemRandom,
       view: {
         leader: () => log.leader()?.peerId,
+        others: () => transport.connections().flatMap(({ peer, role }) => (role === 'peer' ? [peer] : [])),
         quorum: () => {
           const { term, voters } = log.status()
           return { term, voters }
