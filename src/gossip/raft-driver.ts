@@ -59,6 +59,8 @@ export interface LeaderView {
 
 export interface LogStatus extends LeaderView {
   voters: PeerId[]
+  /** False while that voter set is not committed yet. */
+  votersCommitted: boolean
   /** Voters wanted for the live peers; fewer means that the mesh is still growing its quorum. */
   votersTarget: number
   commitIndex: number
@@ -236,6 +238,7 @@ export class ReplicatedLog implements AsyncDisposable {
     return {
       ...this.#leaderView(),
       voters: [...machine.voters],
+      votersCommitted: !machine.configPending,
       votersTarget: votersTarget(this.#live.length),
       commitIndex: machine.commitIndex,
       appliedIndex: this.#appliedIndex,

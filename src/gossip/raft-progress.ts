@@ -11,6 +11,8 @@ export class RaftProgress {
   /** Next index to send. */
   next: number
   state: 'probe' | 'replicate' | 'snapshot' = 'probe'
+  /** The highest commit index it was told of. */
+  commitTold = 0
   /** When it last answered in this term. */
   heardMs: number
   /** While in `snapshot`: its index, and when sending began. */

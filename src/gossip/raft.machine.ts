@@ -723,6 +723,7 @@ export class RaftMachine {
     const entries = this.log.slice(progress.next, this.options.appendEntriesMax, this.options.appendBytesMax)
     if (entries.length === 0 && !evenEmpty) return false
     progress.sent(entries.length, prevIndex + entries.length)
+    progress.commitTold = this.#commit
     this.#early.push({
       type: 'send',
       to: peer,
@@ -757,6 +758,8 @@ export class RaftMachine {
       progress.becomeReplicate()
     this.#commitByCounting()
     while (this.#sendAppend(from, false));
+    // Its entries were committed by the others while this answer was on its way.
+    if (progress.commitTold < this.#commit) this.#sendAppend(from, true)
   }
 
   #onHeartbeatReply(from: PeerId, round: number): void {

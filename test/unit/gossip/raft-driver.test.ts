@@ -65,6 +65,7 @@ class Mesh {
       ...init,
       raft: { ...FAST, ...init.raft },
       voters: FAST_VOTERS,
+      limits: { readTimeoutMs: 500, readRetryMs: 100 },
     })
     const peer = { id: asPeerId(name), log, journal, store, transport }
     this.peers.set(name, peer)
@@ -83,10 +84,12 @@ class Mesh {
 
   async grow(names: readonly string[], init: Partial<ReplicatedLogInit> = {}): Promise<void> {
     for (const [at, name] of names.entries()) await this.start(name, { genesis: at === 0, ...init })
-    await this.until('all voters', () => {
-      const leader = this.leader()
-      return leader !== undefined && leader.log.status().voters.length === leader.log.status().votersTarget
-    })
+    await this.until('all voters to know the voters', () =>
+      [...this.peers.values()].every(({ log }) => {
+        const { voters, votersTarget, votersCommitted } = log.status()
+        return votersCommitted && voters.length === votersTarget
+      }),
+    )
   }
 
   leader(): Peer | undefined {
