@@ -76,7 +76,7 @@ export class LocalRunner implements JobRunner {
     const shuffles = stage.reads.map((node): ShuffleLocations => ({
       shuffle: plan.nodes[node]!.fingerprint,
       node,
-      peers: outputs.get(node)!.map(() => LOCAL),
+      peers: (outputs.get(node) ?? []).map(() => LOCAL),
     }))
     const id = { stage: stage.id, partition, attempt: 0, term: 0 }
     const written: Uint8Array[] = []
@@ -104,7 +104,7 @@ export class LocalRunner implements JobRunner {
     return {
       readBlock: (blockId, start, end) => [this.#files.block(blockId).subarray(start, end)],
       fetchBuckets: async function* ({ node }, reduce) {
-        for (const [map, { bytes, offsets }] of outputs.get(node)!.entries()) {
+        for (const [map, { bytes, offsets }] of (outputs.get(node) ?? []).entries()) {
           yield { map, bytes: bytes.subarray(offsets[reduce], offsets[reduce + 1]) }
         }
       },

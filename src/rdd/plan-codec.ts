@@ -111,8 +111,9 @@ const plan: z.ZodType<Plan> = z.object({
   only: z.array(count).exactOptional(),
 })
 
-export function encodePlan(plan: Plan): Uint8Array {
-  return pack(plan)
+/** The same bytes for the same plan, also when it was decoded from some: fields stand in the schema's order. */
+export function encodePlan(given: Plan): Uint8Array {
+  return pack(plan.parse(given))
 }
 
 /**
