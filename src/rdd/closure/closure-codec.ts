@@ -20,8 +20,20 @@ import type {
  */
 const VERSION = 1
 
-const VALUE_TAGS = ['undefined', 'null', 'true', 'false', 'number', 'string', 'bigint', 'node', 'global', 'builtin',
-  'symbol', 'hole'] as const // prettier-ignore
+const VALUE_TAGS = [
+  'undefined',
+  'null',
+  'true',
+  'false',
+  'number',
+  'string',
+  'bigint',
+  'node',
+  'global',
+  'builtin',
+  'symbol',
+  'hole',
+] as const
 const NODE_TAGS = [
   'object',
   'array',
