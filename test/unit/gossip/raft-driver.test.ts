@@ -1,6 +1,10 @@
+import { mkdtemp, rm } from 'node:fs/promises'
+import os from 'node:os'
+import path from 'node:path'
 import { afterEach, describe, expect, test } from 'vitest'
 import { asMeshId, asPeerId, hasCode, pack, sleep, unpack } from '../../../src/base/index.ts'
 import type { PeerId } from '../../../src/base/index.ts'
+import { DiskLogStore } from '../../../src/gossip/disk-log-store.ts'
 import { ReplicatedLog } from '../../../src/gossip/raft-driver.ts'
 import type { ReplicatedLogInit, StateMachine } from '../../../src/gossip/raft-driver.ts'
 import { LEADER_TOPIC, VOTE_TOPIC } from '../../../src/gossip/messages.ts'
@@ -232,6 +236,34 @@ describe('replicated log over a transport', () => {
     await mesh.propose('still here')
     const { term, leader } = mesh.leader()!.log.status()
     expect({ term, leader }).toEqual({ term: before.term, leader: before.leader })
+  })
+
+  test('all peers stop together: what was acknowledged is back from their disks', async () => {
+    const directory = await mkdtemp(path.join(os.tmpdir(), 'shoal-raft-'))
+    const names = ['a', 'b', 'c']
+    const onDisk = (name: string) => ({
+      store: new DiskLogStore(path.join(directory, name), { segmentBytes: 2_000 }),
+      raft: { snapshotEntries: 40, trailingEntries: 5 },
+    })
+    try {
+      for (const name of names) await mesh.start(name, { genesis: name === 'a', ...onDisk(name) })
+      await mesh.until('three voters', () => mesh.leader()?.log.status().voters.length === 3)
+      const acked: string[] = []
+      for (let round = 0; round < 3; round++) {
+        for (let i = 0; i < 30; i++) {
+          const text = `${round}/${i}`
+          await mesh.propose(text)
+          acked.push(text)
+        }
+        await Promise.all(names.map(name => mesh.kill(name)))
+        for (const name of names) await mesh.start(name, onDisk(name))
+        await mesh.until('a leader', () => mesh.leader() !== undefined)
+        expect(mesh.leader()!.journal.lines).toEqual(acked)
+      }
+      await Promise.all(names.map(name => mesh.kill(name)))
+    } finally {
+      await rm(directory, { recursive: true })
+    }
   })
 
   test('a planned hand-over moves leadership to a voter without waiting for a timeout', async () => {
