@@ -326,10 +326,7 @@ export class DiskBlockStore implements BlockStore {
   }
 
   #fanOf(blockId: BlockId): string {
-    // Only ids of this form ever become file names, whatever a remote peer calls its blocks.
-    if (!BLOCK_ID_PATTERN.test(blockId))
-      throw new ShoalError('BAD_MESSAGE', { type: 'block id', reason: blockId })
-    return join(this.#options.directory, 'blocks', fanName(hashText(blockId) % FAN_OUT))
+    return fanOf(this.#options.directory, blockId)
   }
 
   #enter(blockId: BlockId, sizeBytes: number): void {
@@ -410,6 +407,18 @@ class RunningChecksums {
     this.#crcs.push(this.#crc)
     this.#crc = 0
   }
+}
+
+/** Where the data of a block is, or would be; for readers without the store (see block-file.ts). */
+export function blockDataPath(directory: string, blockId: BlockId): string {
+  return join(fanOf(directory, blockId), blockId)
+}
+
+function fanOf(directory: string, blockId: BlockId): string {
+  // Only ids of this form ever become file names, whatever a remote peer calls its blocks.
+  if (!BLOCK_ID_PATTERN.test(blockId))
+    throw new ShoalError('BAD_MESSAGE', { type: 'block id', reason: blockId })
+  return join(directory, 'blocks', fanName(hashText(blockId) % FAN_OUT))
 }
 
 function fanName(fan: number): string {

@@ -115,7 +115,7 @@ export class RepairDriver implements Disposable {
       this.#perform(effect, run.stop.signal).then(
         outcome => {
           // A planner of an earlier term no longer listens.
-          if (outcome !== undefined && this.#run === run) this.#step(outcome)
+          if (this.#run === run) this.#step(outcome)
         },
         (error: unknown) => {
           this.#ports.log.error(
@@ -128,7 +128,7 @@ export class RepairDriver implements Disposable {
   }
 
   /** Never rejects for what the network or a peer does; resolves with what the planner must know. */
-  async #perform(effect: RepairEffect, signal: AbortSignal): Promise<RepairEvent | undefined> {
+  async #perform(effect: RepairEffect, signal: AbortSignal): Promise<RepairEvent> {
     switch (effect.type) {
       case 'propose':
         return {
@@ -142,9 +142,8 @@ export class RepairDriver implements Disposable {
       }
       case 'drop':
         await this.#drop(effect.blockId, effect.peer, signal)
-        break
+        return { type: 'drop-settled', blockId: effect.blockId, peer: effect.peer }
     }
-    return undefined
   }
 
   async #propose(command: DhtCommand, signal: AbortSignal): Promise<boolean> {
