@@ -401,6 +401,29 @@ describe('frame channel', () => {
     expectNothingLeft(a, b)
   })
 
+  test('giving calls up does not let a remote run more handlers than allowed', async () => {
+    let running = 0
+    const { a, b } = await pair(
+      () => {
+        running++
+        return new Promise(() => undefined)
+      },
+      { limits: { requestsMax: 3 } },
+    )
+    for (let i = 0; i < 3; i++) {
+      const controller = new AbortController()
+      const given = expect(call(a, undefined, { signal: controller.signal })).rejects.toEqual(
+        coded('CANCELLED'),
+      )
+      await until(() => running === i + 1)
+      controller.abort()
+      await given
+    }
+    await expect(call(a)).rejects.toEqual(coded('BUSY'))
+    expect(running).toBe(3)
+    expectNothingLeft(a, b)
+  })
+
   test('a head over the limit is refused where it is sent, in both directions', async () => {
     const { a, b } = await pair(() => ({ head: Buffer.alloc(2000) }), { limits: { headBytesMax: 1000 } })
     const big = a.channel.call('test', Buffer.alloc(1001), { bodyClass: 'fetch', timeoutMs: 1000 })
