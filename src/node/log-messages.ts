@@ -100,14 +100,6 @@ export const listJobs = message({
 })
 export type JobListing = z.infer<typeof jobRecord>
 
-/** Ends this peer's process, gracefully; only asked by `shoal down` of local peers. */
-export const stopPeer = message({
-  name: 'node.stop',
-  from: 'everyone',
-  request: z.object({}),
-  reply: z.object({}),
-})
-
 /** Tells an attached client that another leader serves. */
 export const leaderChanged = message({
   name: 'node.leader.changed',

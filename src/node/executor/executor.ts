@@ -1,4 +1,5 @@
 import { crc32 } from 'node:zlib'
+import { pipe } from 'it-pipe'
 import type { z } from 'zod'
 import {
   ShoalError,
@@ -429,7 +430,7 @@ export class Executor {
       { shuffle, reduce, maps },
       { signal },
     )
-    yield* readBuckets(body)
+    yield* pipe(body, readBuckets)
   }
 
   async close(): Promise<void> {

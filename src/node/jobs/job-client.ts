@@ -1,5 +1,6 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { crc32 } from 'node:zlib'
+import { pipe } from 'it-pipe'
 import { asPeerId, fromWire, hasCode, ShoalError, toWire, type Logger } from '../../base/index.ts'
 import {
   acceptResult,
@@ -165,7 +166,7 @@ export class JobClient implements JobRunner {
     try {
       const fetched = async (): Promise<Uint8Array> => {
         const { body } = await this.#access.callPeer(executor, fetchResult, { jobId, partition })
-        return await collect(body, sealed.sizeBytes)
+        return await pipe(body, source => collect(source, sealed.sizeBytes))
       }
       const bytes = await Promise.race([fetched(), job.failed.promise])
       if (bytes.byteLength !== sealed.sizeBytes || crc32(bytes) !== sealed.checksum) {
