@@ -2,7 +2,7 @@ import type { AbortOptions } from '../base/deadline.ts'
 import { ShoalError } from '../base/errors.ts'
 import { decodeRows, encodeRows } from './codec/index.ts'
 import { reviveClosure } from './closure/index.ts'
-import { Dataset, invalid, type Pair } from './dataset.ts'
+import { Dataset, type Elements, invalid, type Pair } from './dataset.ts'
 import { resolveFunction } from './engine/builtins.ts'
 import { compareValues } from './engine/ordering.ts'
 import { partitionFunction } from './engine/partition-function.ts'
@@ -228,7 +228,7 @@ export abstract class DatasetActions<T> extends Dataset implements AsyncIterable
     await this.#fold({ kind: 'forEach', fn: this.fn(fn, 'forEach') }, 'forEach', options, () => {})
   }
 
-  async forEachPartition(fn: (elements: Iterable<T>) => void, options: ActionOptions = {}): Promise<void> {
+  async forEachPartition(fn: (elements: Elements<T>) => void, options: ActionOptions = {}): Promise<void> {
     const perPartition = builtin('forPartition', [this.fn(fn, 'forEachPartition')])
     await this.#fold({ kind: 'partition', fn: perPartition }, 'forEachPartition', options, () => {})
   }

@@ -6,6 +6,9 @@ import { user, type Lineage, type LineageFn, type Partitioning, type UserFunctio
 
 export type Pair<K, V> = readonly [K, V]
 
+/** What the functions of mapPartitions get: an iterator, with its helpers (`map`, `filter`, `take`, …). */
+export type Elements<T> = IteratorObject<T, undefined, unknown>
+
 /**
  * Constraint of an operator's result type that keeps `[word, 1]` a pair: with a tuple in sight TypeScript infers
  * `[string, number]` where it would infer `(string | number)[]`. Allows every type.

@@ -102,7 +102,12 @@ class Freezer {
       }
       case 'textFile': {
         const { paths, minPartitions, marks } = lineage
-        marks.splits ??= await this.#environment.files.resolveText(paths, minPartitions, this.#options)
+        const { signal } = this.#options
+        // Of two actions that resolve at the same time, both go on with what the first has found.
+        if (marks.splits === undefined) {
+          const found = await this.#environment.files.resolveText(paths, minPartitions, { signal })
+          marks.splits ??= found
+        }
         const splits = marks.splits
         return this.#node(
           { op: 'textFile', path: paths.join(','), splits, partitions: splits.length },
@@ -194,8 +199,8 @@ class Freezer {
       this.#environment.runner,
       { name: `${lineage.label}: sampling`, signal: this.#options.signal },
     )
-    lineage.marks.bounds = bounds
-    return bounds
+    lineage.marks.bounds ??= bounds
+    return lineage.marks.bounds
   }
 
   /** Its id, or that of an equal node: the same fingerprint is the same data, and one shuffle serves both. */

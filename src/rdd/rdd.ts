@@ -1,5 +1,5 @@
 import { encodeRows } from './codec/index.ts'
-import { origin, type Pair, partitionCount, partitioning, type Row } from './dataset.ts'
+import { type Elements, origin, type Pair, partitionCount, partitioning, type Row } from './dataset.ts'
 import { DatasetActions } from './dataset-actions.ts'
 import {
   builtin,
@@ -42,7 +42,7 @@ export class RDD<T> extends DatasetActions<T> {
   }
 
   mapPartitions<U extends Row>(
-    fn: (elements: Iterable<T>) => Iterable<U>,
+    fn: (elements: Elements<T>) => Iterable<U>,
     preservesPartitioning = false,
   ): RDD<U> {
     const each = builtin('elementsOnly', [this.fn(fn, 'mapPartitions')])
@@ -50,7 +50,7 @@ export class RDD<T> extends DatasetActions<T> {
   }
 
   mapPartitionsWithIndex<U extends Row>(
-    fn: (index: number, elements: Iterable<T>) => Iterable<U>,
+    fn: (index: number, elements: Elements<T>) => Iterable<U>,
     preservesPartitioning = false,
   ): RDD<U> {
     const each = builtin('indexFirst', [this.fn(fn, 'mapPartitionsWithIndex')])

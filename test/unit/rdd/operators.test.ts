@@ -115,7 +115,7 @@ describe('one partition at a time', () => {
       expect(await sums.collect()).toEqual(slices.map(slice => slice.reduce((a, b) => a + b, 0)))
       const marked = mesh
         .parallelize(data, s)
-        .mapPartitionsWithIndex((i, elements) => [...elements].map(n => [i, n]))
+        .mapPartitionsWithIndex((i, elements) => elements.map(n => [i, n]))
       expect(await marked.collect()).toEqual(slices.flatMap((slice, i) => slice.map(n => [i, n])))
     })
   })
