@@ -1,4 +1,4 @@
-import { raceAbort, sleep, withDeadline } from '../base/index.ts'
+import { hasCode, raceAbort, sleep, withDeadline } from '../base/index.ts'
 import type { AbortOptions, ShoalError } from '../base/index.ts'
 import type { ReplicatedLogOptions } from './config.ts'
 
@@ -36,13 +36,13 @@ export class LogReads {
     this.#next ??= this.#startAfter(this.#running)
     // Each waiting reader handles it; with none left nobody needs to.
     this.#next.catch(() => undefined)
-    // The question itself ends after `readTimeoutMs` with NO_QUORUM; one wait for the question before it comes on top.
-    using deadline = withDeadline(
-      'a linearizable read',
-      options.timeoutMs ?? 2 * this.#limits.readTimeoutMs,
-      options.signal,
-    )
-    return await raceAbort(this.#next, deadline)
+    const timeoutMs = options.timeoutMs ?? this.#limits.readTimeoutMs
+    using deadline = withDeadline('a linearizable read', timeoutMs, options.signal)
+    try {
+      return await raceAbort(this.#next, deadline)
+    } catch (error) {
+      throw error === deadline.reason && hasCode(error, 'TIMEOUT') ? this.#port.noQuorum() : error
+    }
   }
 
   /** `index` is undefined when the question was refused. */

@@ -202,7 +202,12 @@ const raftMessage = z.discriminatedUnion('type', [
 /** Snapshots go as bodies: `gossip.raft.snapshot`. */
 export type DirectRaftMessage = Exclude<RaftMessage, { type: 'snapshot' }>
 
-const raftEnvelope: z.ZodType<{ meshId: MeshId; message: DirectRaftMessage }> = z.object({
+export interface RaftEnvelope {
+  meshId: MeshId
+  message: DirectRaftMessage
+}
+
+const raftEnvelope: z.ZodType<RaftEnvelope> = z.object({
   meshId,
   message: raftMessage,
 })

@@ -34,7 +34,7 @@ import {
   raftSnapshotType,
   VOTE_TOPIC,
 } from './messages.ts'
-import type { DirectRaftMessage, RaftSnapshotHead } from './messages.ts'
+import type { DirectRaftMessage, RaftEnvelope, RaftSnapshotHead } from './messages.ts'
 import { genesisRaftState } from './raft-types.ts'
 import type { PersistEffect, RaftEffect, RaftEntry, RaftEvent, RaftRole } from './raft-types.ts'
 import { RaftMachine } from './raft.machine.ts'
@@ -94,6 +94,8 @@ export interface WaitOptions extends AbortOptions {
 
 /** Work between two turns of the event loop, in milliseconds: heartbeats must get through a long apply. */
 const SLICE_MS = 8
+/** A tick that is later than this is skipped once. */
+const STALL_MS = 250
 /** Body chunk of a snapshot under way. */
 const SNAPSHOT_CHUNK_BYTES = 256 * 1024
 
@@ -119,6 +121,8 @@ export class ReplicatedLog implements AsyncDisposable {
   readonly #proposals: LogProposals
   readonly #reads: LogReads
 
+  #tickedMs: number
+  #tickSkipped = false
   #live: LivePeer[] = []
   #appliedIndex: number
   #applyWaiters = new Map<PromiseWithResolvers<void>, number>()
@@ -169,6 +173,7 @@ export class ReplicatedLog implements AsyncDisposable {
     this.#wallMs = init.wallMs ?? Date.now
     this.#logger = init.logger ?? silentLogger
     this.#appliedIndex = machine.appliedIndex
+    this.#tickedMs = this.#clock.nowMs()
     this.#proposals = new LogProposals(this.#limits, proposals => {
       this.#step({ type: 'proposed', proposals, wallMs: this.#wallMs() })
     })
@@ -340,6 +345,11 @@ export class ReplicatedLog implements AsyncDisposable {
   }
 
   #onTick(): void {
+    const lateMs = this.#clock.nowMs() - this.#tickedMs - this.#raft.tickMs
+    this.#tickedMs = this.#clock.nowMs()
+    // This process stood still: what the others said meanwhile waits to be read, and counts before time does.
+    this.#tickSkipped = lateMs > STALL_MS && !this.#tickSkipped
+    if (this.#tickSkipped) return
     this.#step({ type: 'ticked' })
     if (this.#stopped.signal.aborted) return
     const machine = this.#machine
@@ -428,13 +438,14 @@ export class ReplicatedLog implements AsyncDisposable {
         break // Done already, for all of them at once.
       case 'send':
         if (effect.message.type === 'snapshot') break // Goes as a body, by `send-snapshot`.
-        this.#transport.send(effect.to, raftMessageType, { meshId: this.#meshId, message: effect.message })
+        this.#say(effect.message, envelope => this.#transport.send(effect.to, raftMessageType, envelope))
         break
-      case 'publish': {
-        const topic = effect.topic === 'vote' ? VOTE_TOPIC : LEADER_TOPIC
-        this.#transport.publish(topic, pack({ meshId: this.#meshId, message: effect.message }))
+      case 'publish':
+        if (effect.message.type === 'snapshot') break
+        this.#say(effect.message, envelope => {
+          this.#transport.publish(effect.topic === 'vote' ? VOTE_TOPIC : LEADER_TOPIC, pack(envelope))
+        })
         break
-      }
       case 'send-snapshot':
         void this.#sendSnapshot(effect.to, effect.term)
         break
@@ -467,6 +478,15 @@ export class ReplicatedLog implements AsyncDisposable {
       case 'role-changed':
         this.#tellLeader(effect)
         break
+    }
+  }
+
+  /** A message that cannot leave is a lost message, which Raft bears. */
+  #say(message: DirectRaftMessage, send: (envelope: RaftEnvelope) => void): void {
+    try {
+      send({ meshId: this.#meshId, message })
+    } catch (error) {
+      this.#logger.debug({ type: message.type, error: String(error) }, 'a message did not leave')
     }
   }
 
