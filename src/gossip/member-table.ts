@@ -23,6 +23,11 @@ export interface MemberEntry {
   sinceMs: number
 }
 
+export interface Version {
+  incarnation: number
+  state: MemberState
+}
+
 export interface Slice {
   after: string
   upTo: string
@@ -38,10 +43,7 @@ export interface Difference {
 const RANK: Record<MemberState, number> = { alive: 0, suspect: 1, dead: 2, left: 3 }
 
 /** Greater than zero when `a` is newer than `b`: by incarnation, then by state. A total order, so merging converges. */
-export function compareVersions(
-  a: { incarnation: number; state: MemberState },
-  b: { incarnation: number; state: MemberState },
-): number {
+export function compareVersions(a: Version, b: Version): number {
   return a.incarnation - b.incarnation || RANK[a.state] - RANK[b.state]
 }
 
@@ -141,7 +143,7 @@ export class MemberTable {
   }
 }
 
-function versionOf([, incarnation, rank]: DigestEntry): { incarnation: number; state: MemberState } {
+function versionOf([, incarnation, rank]: DigestEntry): Version {
   return { incarnation, state: MEMBER_STATES[rank]! }
 }
 

@@ -5,7 +5,7 @@ import { MemberProbes } from './member-probes.ts'
 import type { Probe } from './member-probes.ts'
 import { estimatedBytes, MemberRumours } from './member-rumours.ts'
 import { compareVersions, memberOf, MemberTable, updateOf } from './member-table.ts'
-import type { Member, MemberEntry } from './member-table.ts'
+import type { Member, MemberEntry, Version } from './member-table.ts'
 import type { MemberInfo, MembershipMessage, MemberState, MemberUpdate } from './messages.ts'
 import { enoughAccusers, suspicionTimeoutMs } from './suspicion.ts'
 
@@ -165,6 +165,18 @@ export class Membership {
     return enoughAccusers(own, entry.accusers.length - (own ? 1 : 0), others)
   }
 
+  // ---- Rules, each a method of its own so that tests can break one at a time
+
+  /** Versions only go forward, so that all orders of delivery end in the same belief. */
+  protected isNews(told: Version, known: Version): boolean {
+    return compareVersions(told, known) > 0
+  }
+
+  /** An alive update of a higher incarnation is of an earlier life, whose clock ran ahead. */
+  protected mustRefute(update: MemberUpdate): boolean {
+    return this.isNews(update, this.#self)
+  }
+
   #onTick(): void {
     const now = this.#nowMs
     const options = this.#options
@@ -320,13 +332,13 @@ export class Membership {
     // Death learnt by exchange may be that of the other side of a healed partition: the member gets time to refute.
     const doubtful = via === 'exchange' && update.state === 'dead' && entry.state !== 'dead'
     const told = { incarnation: update.incarnation, state: doubtful ? 'suspect' : update.state } as const
-    const order = compareVersions(told, entry)
-    if (order < 0) return
-    if (order > 0) this.#believe(entry, told, update.info)
-    if (this.#addAccusers(entry, update.accusers) || order > 0) this.#rumours.add(updateOf(entry, false))
+    const isNews = this.isNews(told, entry)
+    if (isNews) this.#believe(entry, told, update.info)
+    else if (compareVersions(told, entry) < 0) return
+    if (this.#addAccusers(entry, update.accusers) || isNews) this.#rumours.add(updateOf(entry, false))
   }
 
-  #believe(entry: MemberEntry, told: { incarnation: number; state: MemberState }, info?: MemberInfo): void {
+  #believe(entry: MemberEntry, told: Version, info?: MemberInfo): void {
     const reborn = told.incarnation > entry.incarnation
     if (reborn) {
       entry.incarnation = told.incarnation
@@ -390,10 +402,7 @@ export class Membership {
 
   /** What is said of this peer is either of an earlier life or wrong: a higher incarnation overrides it everywhere. */
   #refute(update: MemberUpdate): void {
-    if (this.#self.state === 'left') return
-    const { incarnation } = this.#self
-    if (update.incarnation < incarnation || (update.incarnation === incarnation && update.state === 'alive'))
-      return
+    if (this.#self.state === 'left' || !this.mustRefute(update)) return
     this.#self.incarnation = update.incarnation + 1
     this.#announceSelf()
   }

@@ -1,9 +1,9 @@
-import type { PeerId } from '../../src/base/index.ts'
+import type { PeerId, Random } from '../../src/base/index.ts'
 import { membershipDefaults } from '../../src/gossip/config.ts'
 import type { MembershipOptions } from '../../src/gossip/config.ts'
 import type { Member } from '../../src/gossip/member-table.ts'
 import { Membership } from '../../src/gossip/membership.machine.ts'
-import type { MembershipEvent } from '../../src/gossip/membership.machine.ts'
+import type { MembershipEvent, MembershipInit } from '../../src/gossip/membership.machine.ts'
 import type { MemberInfo, MembershipMessage, MemberUpdate } from '../../src/gossip/messages.ts'
 import type { MemberChecker } from './member-checker.ts'
 import type { Program, Surroundings } from './world.ts'
@@ -15,6 +15,8 @@ export interface MemberProgramInit {
   /** @default 0: every life starts as if the peer had never lived, the worst case */
   incarnation?: number
   options?: Partial<MembershipOptions>
+  /** A planted bug. */
+  machine?: new (init: MembershipInit, options: MembershipOptions, random: Random) => Membership
   onChange?: (change: string, member: Member) => void
 }
 
@@ -30,7 +32,8 @@ export class MemberProgram implements Program {
     const { self, random } = around
     const incarnation = init.incarnation ?? 0
     const options = { ...membershipDefaults, ...init.options }
-    this.machine = new Membership(
+    const Machine = init.machine ?? Membership
+    this.machine = new Machine(
       { self, info: infoOf(self), incarnation, nowMs: around.nowMs() },
       options,
       random,

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { CheckFailure } from './check.ts'
-import { MUTANTS } from './mutants.ts'
+import { MEMBER_MUTANTS, MUTANTS } from './mutants.ts'
 import type { MutantName } from './mutants.ts'
 import { runSeed } from './run-seed.ts'
 import { SCENARIOS } from './scenarios.ts'
@@ -77,6 +77,19 @@ describe('random seeds', () => {
     it(`find a peer that ${name}, within 300`, () => {
       for (let seed = 1; seed <= 300; seed++) {
         if (runSeed(seed, { mutant: MUTANTS[name] }).failure !== undefined) return
+      }
+      expect.unreachable('no seed failed')
+    })
+  }
+
+  const MEMBER_HARM = { 'believes old news': /went back/, 'never refutes': /not healed/ }
+  for (const [name, machine] of Object.entries(MEMBER_MUTANTS)) {
+    it(`find a peer whose membership ${name}, within 100`, () => {
+      for (let seed = 1; seed <= 100; seed++) {
+        const { failure } = runSeed(seed, { memberMutant: machine })
+        if (failure === undefined) continue
+        expect(failure.message).toMatch(MEMBER_HARM[name as keyof typeof MEMBER_HARM])
+        return
       }
       expect.unreachable('no seed failed')
     })

@@ -1,5 +1,7 @@
 import type { PeerId } from '../../src/base/index.ts'
+import { Membership } from '../../src/gossip/membership.machine.ts'
 import { RaftMachine } from '../../src/gossip/raft.machine.ts'
+import type { MemberProgramInit } from './member-program.ts'
 import type { Mutant } from './raft-program.ts'
 
 /**
@@ -73,3 +75,17 @@ export const MUTANTS = {
 } satisfies Record<string, Mutant>
 
 export type MutantName = keyof typeof MUTANTS
+
+/** The same for membership. */
+export const MEMBER_MUTANTS = {
+  'believes old news': class extends Membership {
+    protected override isNews(): boolean {
+      return true
+    }
+  },
+  'never refutes': class extends Membership {
+    protected override mustRefute(): boolean {
+      return false
+    }
+  },
+} satisfies Record<string, NonNullable<MemberProgramInit['machine']>>

@@ -1,4 +1,5 @@
 import { below, pick, shuffled } from '../../src/base/index.ts'
+import type { PeerId } from '../../src/base/index.ts'
 import type { LinkFaults } from './fake-network.ts'
 import { CLEAN_LINK } from './fake-network.ts'
 import type { World } from './world.ts'
@@ -22,6 +23,9 @@ type Act =
   | 'pause'
   | 'resume'
   | 'slow-link'
+  | 'isolate-leader'
+  | 'crash-leader'
+  | 'pause-leader'
 
 const LOSSY: LinkFaults = { loss: 0.05, duplication: 0.05, slow: 0.1, minMs: 0.5, maxMs: 20, slowMs: 400 }
 const HOSTILE: LinkFaults = { loss: 0.15, duplication: 0.1, slow: 0.2, minMs: 0.5, maxMs: 60, slowMs: 1_500 }
@@ -60,10 +64,24 @@ export const PROFILES: readonly Nemesis[] = [
     links: HOSTILE,
     acts: { isolate: 3, 'one-way': 2, mend: 6, crash: 4, start: 6, pause: 3, resume: 5 },
   },
+  {
+    name: 'leaders',
+    everyMs: 1_500,
+    links: { ...CLEAN_LINK, loss: 0.02, maxMs: 30 },
+    acts: { 'isolate-leader': 3, 'crash-leader': 3, 'pause-leader': 3, mend: 4, start: 4, resume: 4 },
+  },
 ]
 
-/** Begins to trouble the world, until `untilMs`. */
-export function unleash(world: World, nemesis: Nemesis, untilMs: number): void {
+/**
+ * Begins to trouble the world, until `untilMs`.
+ * @param leader whoever takes itself for the leader; one of them when they are several
+ */
+export function unleash(
+  world: World,
+  nemesis: Nemesis,
+  untilMs: number,
+  leader: () => PeerId | undefined,
+): void {
   world.network.faults = { ...nemesis.links }
   const acts = Object.entries(nemesis.acts).flatMap(([act, weight]) =>
     new Array<Act>(weight).fill(act as Act),
@@ -71,13 +89,13 @@ export function unleash(world: World, nemesis: Nemesis, untilMs: number): void {
   if (acts.length === 0) return
   const act = (): void => {
     if (world.time.nowMs >= untilMs) return
-    perform(world, pick(world.random, acts)!)
+    perform(world, pick(world.random, acts)!, leader())
     world.time.after(nemesis.everyMs * (0.3 + 1.4 * world.random.next()), act)
   }
   world.time.after(nemesis.everyMs * world.random.next(), act)
 }
 
-function perform(world: World, act: Act): void {
+function perform(world: World, act: Act, leader: PeerId | undefined): void {
   const { network, random } = world
   const peers = shuffled(random, world.peers())
   world.trace.add(world.time.nowMs, 'nemesis', act)
@@ -99,6 +117,15 @@ function perform(world: World, act: Act): void {
     }
     case 'slow-link':
       if (peers.length > 1) network.setLink(peers[0]!, peers[1]!, { ...HOSTILE, minMs: 200 })
+      break
+    case 'isolate-leader':
+      if (leader !== undefined) network.partition([leader], peers)
+      break
+    case 'crash-leader':
+      if (leader !== undefined) world.crash(leader)
+      break
+    case 'pause-leader':
+      if (leader !== undefined) world.pause(leader)
       break
     case 'mend':
       network.mendPartitions()

@@ -21,7 +21,7 @@ export class PeerProgram implements Program {
       const live = this.members.machine
         .members()
         .filter(({ state }) => state === 'alive' || state === 'suspect')
-      this.raft.step({ type: 'peers-changed', peers: live.map(member => member.peerId) })
+      this.raft.setLive(live.map(({ peerId, labels }) => ({ peerId, host: labels.host })))
     }
     this.members = new MemberProgram(around, { ...init.members, onChange })
   }

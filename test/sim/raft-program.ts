@@ -1,9 +1,12 @@
 import { pack, unpack } from '../../src/base/index.ts'
 import type { PeerId } from '../../src/base/index.ts'
+import { votersDefaults } from '../../src/gossip/config.ts'
 import type { RaftOptions } from '../../src/gossip/config.ts'
 import type { RaftEffect, RaftEntry, RaftEvent, RaftMessage } from '../../src/gossip/raft-types.ts'
 import { RaftMachine } from '../../src/gossip/raft.machine.ts'
 import type { RaftComponents } from '../../src/gossip/raft.machine.ts'
+import { VotersMachine } from '../../src/gossip/voters.machine.ts'
+import type { LivePeer } from '../../src/gossip/voters.machine.ts'
 import type { FakeDisk } from './fake-disk.ts'
 import type { RaftChecker } from './raft-checker.ts'
 import type { Program, Surroundings } from './world.ts'
@@ -23,6 +26,8 @@ export interface RaftProgramInit {
   options: RaftOptions
   /** Longest time of one flush. */
   flushMs: number
+  /** Whoever leads also decides who votes. @default false */
+  autopilot?: boolean
   mutant?: Mutant
 }
 
@@ -43,6 +48,8 @@ export class RaftProgram implements Program {
   /** Commands of clients by proposal id, and what reads must see by read id. */
   readonly #commands = new Map<number, number>()
   readonly #reads = new Map<string, number>()
+  readonly #autopilot = new VotersMachine(votersDefaults)
+  #live: readonly LivePeer[] = []
   readonly #lifeTag: string
   #lastId = 0
 
@@ -61,6 +68,12 @@ export class RaftProgram implements Program {
 
   tick(): void {
     this.step({ type: 'ticked' })
+    if (this.#init.autopilot === true) this.#steerVoters()
+  }
+
+  setLive(live: readonly LivePeer[]): void {
+    this.#live = live
+    this.step({ type: 'peers-changed', peers: live.map(({ peerId }) => peerId) })
   }
 
   receive(from: PeerId, payload: RaftPayload): void {
@@ -101,6 +114,20 @@ export class RaftProgram implements Program {
     this.#init.checker.stepped(self, this.machine, effects)
     for (const effect of effects) this.#take(effect)
     this.#flush()
+  }
+
+  #steerVoters(): void {
+    const { self, ready, configPending, voters, log } = this.machine
+    const nowMs = this.#around.nowMs()
+    if (!ready) {
+      this.#autopilot.step({ type: 'leadership-lost' }, nowMs)
+      return
+    }
+    const fed = this.machine.progress()
+    const view = { self, mayChange: !configPending, voters, lastIndex: log.lastIndex, fed, live: this.#live }
+    const proposals = this.#autopilot.step({ type: 'ticked', view }, nowMs)
+    this.#autopilot.assertInvariants()
+    for (const { voters } of proposals) this.step({ type: 'voters-proposed', voters })
   }
 
   #take(effect: RaftEffect): void {

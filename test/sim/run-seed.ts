@@ -3,9 +3,11 @@ import type { PeerId, Random } from '../../src/base/index.ts'
 import { raftDefaults } from '../../src/gossip/config.ts'
 import type { RaftOptions } from '../../src/gossip/config.ts'
 import { emptyRaftState, genesisRaftState } from '../../src/gossip/raft-types.ts'
+import { votersTarget } from '../../src/gossip/voters.machine.ts'
 import { check } from './check.ts'
 import { FakeDisk } from './fake-disk.ts'
 import { MemberChecker } from './member-checker.ts'
+import type { MemberProgramInit } from './member-program.ts'
 import { PROFILES, unleash } from './nemesis.ts'
 import type { Nemesis } from './nemesis.ts'
 import { PeerProgram } from './peer-program.ts'
@@ -19,6 +21,7 @@ export interface SeedOptions {
   profile?: Nemesis
   /** A planted bug. */
   mutant?: Mutant
+  memberMutant?: NonNullable<MemberProgramInit['machine']>
   /** Last lines of the trace to keep, for people. @default 0 */
   keepTrace?: number
 }
@@ -77,6 +80,8 @@ class SeedRun {
   readonly #programs = new Map<PeerId, PeerProgram>()
   readonly #random: Random
   readonly #troubleMs: number
+  /** Who changes the voters: nobody, chance, or the real autopilot. */
+  readonly #steering: 'none' | 'chance' | 'autopilot'
   #commands = 0
 
   constructor(seed: number, trace: Trace, options: SeedOptions) {
@@ -89,6 +94,7 @@ class SeedRun {
     const founders = Array.from({ length: 1 + below(this.#random, Math.min(5, count)) }, (_, index) =>
       asPeerId(`p${index}`),
     )
+    this.#steering = pick(this.#random, ['none', 'chance', 'autopilot'])!
     const raftOptions = this.#raftOptions()
     // A slow disk with appends of a single entry would only measure how long a backlog takes.
     const flushMs = pick(this.#random, raftOptions.appendEntriesMax > 3 ? [1, 10, 150] : [1, 10])!
@@ -103,11 +109,17 @@ class SeedRun {
         checker: this.log,
         options: raftOptions,
         flushMs,
+        autopilot: this.#steering === 'autopilot',
         ...(options.mutant && { mutant: options.mutant }),
       }
       this.peers.push(
         this.world.add(self, around => {
-          const program = new PeerProgram(around, { raft, members: { join, checker: this.members } })
+          const members = {
+            join,
+            checker: this.members,
+            ...(options.memberMutant && { machine: options.memberMutant }),
+          }
+          const program = new PeerProgram(around, { raft, members })
           this.#programs.set(self, program)
           return program
         }),
@@ -118,9 +130,9 @@ class SeedRun {
   run(): void {
     const { world } = this
     this.members.calm = this.profile.name === 'calm'
-    unleash(world, this.profile, this.#troubleMs)
+    unleash(world, this.profile, this.#troubleMs, () => pick(world.random, this.#leaders()))
     this.#clients(50 + below(this.#random, 200))
-    if (this.#random.next() < 0.6) this.#voterChanges(500 + below(this.#random, 2_000))
+    if (this.#steering === 'chance') this.#voterChanges(500 + below(this.#random, 2_000))
     world.time.runUntil(this.#troubleMs)
     world.heal()
     check(
@@ -149,7 +161,7 @@ class SeedRun {
     const act = (): void => {
       const running = world.running()
       // Mostly whoever takes itself for the leader, sometimes anybody.
-      const leaders = running.filter(peer => this.log.machine(peer).role === 'leader')
+      const leaders = this.#leaders()
       const peer = pick(world.random, world.random.next() < 0.9 && leaders.length > 0 ? leaders : running)
       if (peer !== undefined) {
         const { raft } = this.#programs.get(peer)!
@@ -183,11 +195,16 @@ class SeedRun {
     world.time.after(everyMs, act)
   }
 
+  #leaders(): PeerId[] {
+    return this.world.running().filter(peer => this.log.machine(peer).role === 'leader')
+  }
+
   #healed(): boolean {
     const running = this.world.running()
     const leaders = running.filter(peer => this.log.machine(peer).ready)
     if (leaders.length !== 1 || !this.members.agreed(running)) return false
     const leader = this.log.machine(leaders[0]!)
+    if (this.#steering === 'autopilot' && leader.voters.length < votersTarget(running.length)) return false
     return running.every(peer => {
       const machine = this.log.machine(peer)
       // Clients go on working, so the last entries may still be on their way.
