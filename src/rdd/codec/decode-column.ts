@@ -103,11 +103,11 @@ function readStrings(reader: BatchReader, count: number): string[] {
   const sizeBytes = reader.uint32()
   const lengths = reader.lengths(width, count)
   const text = readText(reader, encoding, sizeBytes)
-  const strings: string[] = []
+  const strings = new Array<string>(count)
   let start = 0
   for (let i = 0; i < count; i++) {
     const end = start + lengths[i]!
-    strings.push(text.slice(start, end))
+    strings[i] = text.slice(start, end)
     start = end
   }
   if (start !== text.length) throw malformed(`strings of ${start} units in a text of ${text.length}`)

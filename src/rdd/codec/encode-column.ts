@@ -193,12 +193,12 @@ function writeTuples(
   writer.byte(COLUMN.tuple)
   writer.byte(arity)
   for (let j = 0; j < arity; j++) {
-    const column: unknown[] = []
+    const column = new Array<unknown>(count)
     for (let i = 0; i < count; i++) {
       const row = rows[i]!
       const value = row[j]
       if (value === undefined && !(j in row)) return false
-      column.push(value)
+      column[i] = value
     }
     if (!writeColumn(column, count, depth + 1)) return false
   }
@@ -212,14 +212,15 @@ function writeLists(
   depth: number,
 ): boolean {
   let longest = 0
-  const values: unknown[] = []
+  const values = new Array<unknown>(total)
+  let next = 0
   for (let i = 0; i < count; i++) {
     const row = rows[i]!
     if (row.length > longest) longest = row.length
     for (let j = 0; j < row.length; j++) {
       const value = row[j]
       if (value === undefined && !(j in row)) return false
-      values.push(value)
+      values[next++] = value
     }
   }
   writer.byte(COLUMN.list)
@@ -249,8 +250,8 @@ function writeObjects(values: readonly unknown[], count: number, depth: number):
     writer.text(name, 'ucs2', name.length * 2)
   }
   for (const name of names) {
-    const column: unknown[] = []
-    for (let i = 0; i < count; i++) column.push(rows[i]![name])
+    const column = new Array<unknown>(count)
+    for (let i = 0; i < count; i++) column[i] = rows[i]![name]
     if (!writeColumn(column, count, depth + 1)) return false
   }
   return true

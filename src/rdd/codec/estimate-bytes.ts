@@ -18,7 +18,7 @@ export function estimateBytes(value: unknown, depth = 0): number {
 }
 
 function estimateObject(value: object, depth: number): number {
-  if (Array.isArray(value)) return OBJECT_BYTES + estimateSome(value, value.length, depth)
+  if (Array.isArray(value)) return OBJECT_BYTES + estimateArray(value, depth)
   if (ArrayBuffer.isView(value)) return OBJECT_BYTES + value.byteLength
   if (value instanceof Map) return OBJECT_BYTES + 2 * estimateSome(value.values(), value.size, depth)
   if (value instanceof Set) return OBJECT_BYTES + estimateSome(value, value.size, depth)
@@ -26,6 +26,13 @@ function estimateObject(value: object, depth: number): number {
   let bytes = OBJECT_BYTES
   for (const part of Object.values(value)) bytes += SLOT_BYTES + estimateBytes(part, depth)
   return bytes
+}
+
+function estimateArray(values: readonly unknown[], depth: number): number {
+  const seen = Math.min(values.length, SAMPLE_MAX)
+  let bytes = 0
+  for (let i = 0; i < seen; i++) bytes += SLOT_BYTES + estimateBytes(values[i], depth)
+  return seen === 0 ? 0 : Math.ceil((bytes / seen) * values.length)
 }
 
 function estimateSome(values: Iterable<unknown>, total: number, depth: number): number {

@@ -40,7 +40,7 @@ function generate(arity: number, row: (values: string[]) => string, shape: strin
   const indices = Array.from({ length: arity }, (_, i) => i)
   const columns = indices.map(i => `const c${i}=columns[${i}];`).join('')
   const literal = row(indices.map(i => `c${i}[i]`))
-  const body = `'use strict';${columns}const rows=[];for(let i=0;i<count;i++)rows.push(${literal});return rows//${shape}`
+  const body = `'use strict';${columns}const rows=new Array(count);for(let i=0;i<count;i++)rows[i]=${literal};return rows//${shape}`
   return generateFunction(['columns', 'count'], body, 'rows') as RowBuilder
 }
 

@@ -11,10 +11,18 @@ export interface PairColumns {
 
 /** All rows of a partition. Throws BAD_MESSAGE on malformed bytes, never anything else. */
 export function decodeRows<T = unknown>(bytes: Uint8Array): T[] {
-  const rows: T[] = []
-  for (const batch of decodeBatches(bytes)) for (let i = 0; i < batch.length; i++) rows.push(batch[i] as T)
+  const total = countRows(bytes)
+  // Larger arrays made at once would be dictionaries.
+  const rows = total <= ROWS_AT_ONCE_MAX ? new Array<T>(total) : []
+  let next = 0
+  for (const batch of decodeBatches(bytes)) {
+    if (batch.length === total && Array.isArray(batch)) return batch
+    for (let i = 0; i < batch.length; i++) rows[next++] = batch[i] as T
+  }
   return rows
 }
+
+const ROWS_AT_ONCE_MAX = 1 << 24
 
 /** Rows batch by batch, decoded as they are asked for; a batch of numbers may be a typed array (to be read only). */
 export function* decodeBatches(bytes: Uint8Array): Generator<ArrayLike<unknown>, void, undefined> {

@@ -3,11 +3,13 @@ import { encodeBatch, encodePairBatch } from './encode-column.ts'
 import { estimateBytes } from './estimate-bytes.ts'
 
 /** One row in so many is measured, to know when a batch is large enough. */
-const SAMPLE_EVERY = 16
+const SAMPLE_EVERY = 32
 
 /** Collects rows into batches of at most 8192 rows or about 1 MiB. */
 export class RowEncoder {
-  #rows: unknown[] = []
+  /** The open batch is the first `#count` of these; the array is kept, or it would grow anew for each batch. */
+  readonly #open: unknown[] = []
+  #count = 0
   #estimate = 0
   #chunks: Uint8Array[] = []
   #encodedBytes = 0
@@ -15,7 +17,7 @@ export class RowEncoder {
 
   /** Rows appended so far. */
   get rows(): number {
-    return this.#total
+    return this.#total + this.#count
   }
 
   /** Bytes held: encoded batches and an estimate of the open one. */
@@ -24,20 +26,29 @@ export class RowEncoder {
   }
 
   append(row: unknown): void {
-    if (this.#rows.length % SAMPLE_EVERY === 0) this.#estimate += SAMPLE_EVERY * estimateBytes(row)
-    this.#total++
-    if (this.#rows.push(row) === BATCH_ROWS_MAX || this.#estimate >= BATCH_TARGET_BYTES) this.flush()
+    const count = this.#count++
+    this.#open[count] = row
+    if (count % SAMPLE_EVERY === 0) this.#estimate += SAMPLE_EVERY * estimateBytes(row)
+    if (count + 1 === BATCH_ROWS_MAX || this.#estimate >= BATCH_TARGET_BYTES) this.flush()
   }
 
-  appendAll(rows: ArrayLike<unknown>): void {
-    for (let i = 0; i < rows.length; i++) this.append(rows[i])
+  /** Whole batches are cut out of the array without being copied row by row. */
+  appendAll(rows: readonly unknown[]): void {
+    this.flush()
+    for (let start = 0; start < rows.length;) {
+      const end = batchEnd(rows, start)
+      this.#add(encodeBatch(rows.slice(start, end), end - start), end - start)
+      start = end
+    }
   }
 
   /** Encodes the open batch, which lets go of its rows. */
   flush(): void {
-    if (this.#rows.length === 0) return
-    this.#add(encodeBatch(this.#rows, this.#rows.length))
-    this.#rows = []
+    if (this.#count === 0) return
+    const batch = encodeBatch(this.#open, this.#count)
+    this.#open.fill(undefined, 0, this.#count)
+    this.#add(batch, this.#count)
+    this.#count = 0
     this.#estimate = 0
   }
 
@@ -51,16 +62,29 @@ export class RowEncoder {
     return bytes
   }
 
-  #add(batch: Uint8Array): void {
+  #add(batch: Uint8Array, rows: number): void {
     this.#chunks.push(batch)
     this.#encodedBytes += batch.length
+    this.#total += rows
   }
+}
+
+/** Where the batch that begins at `start` is full. */
+function batchEnd(rows: readonly unknown[], start: number): number {
+  const last = Math.min(start + BATCH_ROWS_MAX, rows.length)
+  let bytes = 0
+  for (let i = start; i < last; i += SAMPLE_EVERY) {
+    bytes += SAMPLE_EVERY * estimateBytes(rows[i])
+    if (bytes >= BATCH_TARGET_BYTES) return Math.min(i + SAMPLE_EVERY, last)
+  }
+  return last
 }
 
 /** The same for [key, value] rows that never existed as arrays. */
 export class PairEncoder {
-  #keys: unknown[] = []
-  #values: unknown[] = []
+  readonly #keys: unknown[] = []
+  readonly #values: unknown[] = []
+  #count = 0
   #estimate = 0
   #chunks: Uint8Array[] = []
   #encodedBytes = 0
@@ -70,20 +94,22 @@ export class PairEncoder {
   }
 
   append(key: unknown, value: unknown): void {
-    if (this.#keys.length % SAMPLE_EVERY === 0) {
+    const count = this.#count++
+    this.#keys[count] = key
+    this.#values[count] = value
+    if (count % SAMPLE_EVERY === 0)
       this.#estimate += SAMPLE_EVERY * (estimateBytes(key) + estimateBytes(value))
-    }
-    this.#values.push(value)
-    if (this.#keys.push(key) === BATCH_ROWS_MAX || this.#estimate >= BATCH_TARGET_BYTES) this.flush()
+    if (count + 1 === BATCH_ROWS_MAX || this.#estimate >= BATCH_TARGET_BYTES) this.flush()
   }
 
   flush(): void {
-    if (this.#keys.length === 0) return
-    const batch = encodePairBatch(this.#keys, this.#values, this.#keys.length)
+    if (this.#count === 0) return
+    const batch = encodePairBatch(this.#keys, this.#values, this.#count)
+    this.#keys.fill(undefined, 0, this.#count)
+    this.#values.fill(undefined, 0, this.#count)
     this.#chunks.push(batch)
     this.#encodedBytes += batch.length
-    this.#keys = []
-    this.#values = []
+    this.#count = 0
     this.#estimate = 0
   }
 
@@ -100,7 +126,8 @@ export class PairEncoder {
 /** Rows of one partition as bytes; no rows are no bytes. Throws VALUE_REFUSED for what cannot travel. */
 export function encodeRows(rows: Iterable<unknown>): Uint8Array {
   const encoder = new RowEncoder()
-  for (const row of rows) encoder.append(row)
+  if (Array.isArray(rows)) encoder.appendAll(rows)
+  else for (const row of rows) encoder.append(row)
   return encoder.finish()
 }
 
