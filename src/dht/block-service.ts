@@ -56,11 +56,11 @@ export class BlockService {
     transport.handle(blockRead, async incoming => this.#read(incoming))
     transport.handle(blockCopy, async ({ head, signal }) => this.copy(head, { signal }))
     transport.handle(blockInventory, async ({ head }) => this.#inventory(head.startAfter, head.limit))
-    transport.handle(blockDelete, async ({ head }) => {
-      const seen = this.#ports.appliedIndex() >= head.appliedIndex
-      return {
-        deleted: seen && this.isSurplus(head.blockId) && (await this.#ports.store.delete(head.blockId)),
-      }
+    transport.handle(blockDelete, async ({ head: { blockId, appliedIndex } }) => {
+      if (this.#ports.appliedIndex() < appliedIndex) return { deleted: false }
+      // What no file needs any more waits for the collector: readers of a removed file may still be at it.
+      const dispensable = this.#ports.namespace().isReferenced(blockId) && this.isSurplus(blockId)
+      return { deleted: dispensable && (await this.#ports.store.delete(blockId)) }
     })
   }
 

@@ -242,8 +242,8 @@ export const blockInventory = message({
 })
 
 /**
- * Deletes a replica that nobody needs. The receiver decides from its own applied state: only when that has reached
- * `appliedIndex`, and only a block that no file or lease needs, or of which it is neither holder nor owner.
+ * Deletes a replica that is one too many. The receiver decides from its own applied state: only when that has reached
+ * `appliedIndex`, and only a block of which it is neither holder nor owner.
  */
 export const blockDelete = message({
   name: 'dht.block.delete',

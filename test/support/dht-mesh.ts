@@ -105,6 +105,7 @@ export class DhtMesh implements AsyncDisposable {
   /** Added to the monotonic clock and to log time. */
   aheadMs = 0
   readonly #dead = new Set<PeerId>()
+  readonly #killed = new Set<Transport>()
   readonly #directory: string
   readonly #options: Partial<FileOptions>
   #index = 0
@@ -137,6 +138,7 @@ export class DhtMesh implements AsyncDisposable {
       propose: async <C extends DhtCommand>(command: C, options?: AbortOptions) => {
         options?.signal?.throwIfAborted()
         await Promise.resolve()
+        if (this.#killed.has(transport)) throw new ShoalError('CONNECTION_LOST', { peer: name })
         return this.apply(command) as ResultOf<C>
       },
       readBarrier: async () => this.#needQuorum(),
@@ -192,6 +194,7 @@ export class DhtMesh implements AsyncDisposable {
   /** SIGKILL; with `noticed: false` the others go on believing that it is alive. */
   kill(name: string, { noticed = true } = {}): void {
     this.network.kill(name)
+    this.#killed.add(this.peer(name).transport)
     if (noticed) this.#dead.add(asPeerId(name))
   }
 
