@@ -351,7 +351,7 @@ export abstract class DatasetActions<T> extends Dataset implements AsyncIterable
   async #occurrences<K>(fn: LineageFn, name: string, options: ActionOptions): Promise<Map<K, number>> {
     const counts = new KeyedMap<K, number>()
     await this.#fold({ kind: 'partition', fn }, name, options, partial => {
-      for (const [key, count] of partial as Pair<K, number>[]) counts.set(key, (counts.get(key) ?? 0) + count)
+      for (const [key, count] of partial as Pair<K, number>[]) counts.update(key, 0, sum => sum + count)
     })
     return counts.toMap()
   }

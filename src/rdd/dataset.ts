@@ -1,3 +1,4 @@
+import { inspect } from 'node:util'
 import { ShoalError } from '../base/errors.ts'
 import { callSite } from './call-site.ts'
 import { capture } from './closure/index.ts'
@@ -23,6 +24,17 @@ export abstract class Dataset {
   constructor(environment: DatasetEnvironment, lineage: Lineage) {
     this.environment = environment
     this.lineage = lineage
+  }
+
+  /** `RDD "people" reduceByKey at job.ts:12`: what a REPL shows. */
+  toString(): string {
+    const { label, at, marks } = this.lineage
+    const name = marks.name === undefined ? '' : `"${marks.name}" `
+    return `RDD ${name}${label}${at === undefined ? '' : ` at ${at}`}`
+  }
+
+  [inspect.custom](): string {
+    return this.toString()
   }
 
   /**

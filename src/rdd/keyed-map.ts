@@ -10,18 +10,20 @@ export class KeyedMap<K, V> {
   readonly #primitives = new Map<K, number>()
   readonly #containers = new Map<number, number[]>()
 
-  get size(): number {
-    return this.#entries.length
-  }
-
-  get(key: K): V | undefined {
-    return this.#entries[this.#find(key)]?.[1]
-  }
-
   set(key: K, value: V): void {
     const index = this.#find(key)
     if (index >= 0) this.#entries[index]![1] = value
     else this.#insert(key, value)
+  }
+
+  /** Puts `change` of the value, or of `initial` where there is none: one look-up. */
+  update(key: K, initial: V, change: (value: V) => V): void {
+    const index = this.#find(key)
+    if (index < 0) this.#insert(key, change(initial))
+    else {
+      const entry = this.#entries[index]!
+      entry[1] = change(entry[1])
+    }
   }
 
   entries(): readonly (readonly [K, V])[] {

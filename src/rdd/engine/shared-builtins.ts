@@ -107,7 +107,7 @@ const BEST_BUFFER_MIN = 1024
 
 function occurrences(elements: Elements): Pair[] {
   const counts = new KeyedMap<unknown, number>()
-  for (const element of elements) counts.set(element, (counts.get(element) ?? 0) + 1)
+  for (const element of elements) counts.update(element, 0, count => count + 1)
   return counts.entries() as Pair[]
 }
 

@@ -1,3 +1,4 @@
+import { inspect } from 'node:util'
 import { compileFunction } from 'node:vm'
 import { describe, expect, test } from 'vitest'
 import { createLocal } from '../../../src/rdd/local-runner.ts'
@@ -77,6 +78,15 @@ describe('operators', () => {
     expect(mesh.runner.tasksRun.size).toBe(0)
   })
 
+  test('refuse a function that uses another RDD or the context: jobs do not nest', () => {
+    const mesh = createLocal()
+    const other = mesh.range(3)
+    const refused = (variable: string): unknown =>
+      expect.objectContaining({ code: 'CLOSURE_REFUSED', details: expect.objectContaining({ variable }) })
+    expect(() => mesh.range(3).map(() => other.count())).toThrow(refused('other'))
+    expect(() => mesh.range(3).map(() => mesh.range(3))).toThrow(refused('mesh'))
+  })
+
   test('refuse a captured value larger than the limit', () => {
     const mesh = createLocal({ maxClosureBytes: 10_000 })
     const table = Array.from({ length: 5000 }, (_, i) => i)
@@ -102,6 +112,12 @@ describe('operators', () => {
     const scaled = mesh.range(1, 3).map(compileFunction('return n * rate', ['n']) as (n: number) => number)
     expect(await scaled.collect()).toEqual([3, 6])
   })
+})
+
+test('an RDD shows itself as its operator, name and line, not as its insides', () => {
+  const rdd = createLocal().range(3).distinct().setName('all')
+  expect(inspect({ rdd })).toMatch(/^\{ rdd: RDD "all" distinct at laziness\.test\.ts:\d+ \}$/)
+  expect(rdd.toString()).toMatch(/^RDD "all" distinct at/)
 })
 
 describe('cache', () => {
