@@ -15,7 +15,6 @@ import type {
   AbortOptions,
   ApplyContext,
   Clock,
-  Incoming,
   Logger,
   MeshId,
   PeerId,
@@ -27,17 +26,12 @@ import type { RaftOptions, ReplicatedLogOptions, VotersOptions } from './config.
 import { LogProposals, notLeader } from './log-proposals.ts'
 import { LogReads } from './log-reads.ts'
 import type { LogStore } from './log-store.ts'
-import {
-  LEADER_TOPIC,
-  publishedRaftEnvelope,
-  raftMessageType,
-  raftSnapshotType,
-  VOTE_TOPIC,
-} from './messages.ts'
-import type { DirectRaftMessage, RaftEnvelope, RaftSnapshotHead } from './messages.ts'
+import { LEADER_TOPIC, publishedRaftEnvelope, raftMessageType, VOTE_TOPIC } from './messages.ts'
+import type { DirectRaftMessage, RaftEnvelope } from './messages.ts'
 import { genesisRaftState } from './raft-types.ts'
 import type { PersistEffect, RaftEffect, RaftEntry, RaftEvent, RaftRole } from './raft-types.ts'
 import { RaftMachine } from './raft.machine.ts'
+import { SnapshotTransfer } from './snapshot-transfer.ts'
 import { VotersMachine, votersTarget } from './voters.machine.ts'
 import type { LivePeer } from './voters.machine.ts'
 
@@ -96,8 +90,6 @@ export interface WaitOptions extends AbortOptions {
 const SLICE_MS = 8
 /** A tick that is later than this is skipped once. */
 const STALL_MS = 250
-/** Body chunk of a snapshot under way. */
-const SNAPSHOT_CHUNK_BYTES = 256 * 1024
 
 /**
  * Runs `RaftMachine` over a transport and a store: the replicated log as the rest of a peer sees it. Effects are
@@ -120,6 +112,7 @@ export class ReplicatedLog implements AsyncDisposable {
   readonly #stopped = new AbortController()
   readonly #proposals: LogProposals
   readonly #reads: LogReads
+  readonly #snapshots: SnapshotTransfer
 
   #tickedMs: number
   #tickSkipped = false
@@ -135,8 +128,6 @@ export class ReplicatedLog implements AsyncDisposable {
   #writing = false
   /** Results of the entries applied last, until their `proposal-committed` is performed. */
   #results = new Map<number, unknown>()
-  #snapshotsSending = 0
-  #receivingSnapshot = false
 
   /** Loads the log, restores the newest snapshot, and starts taking part. Rejects with LOG_CORRUPT. */
   static async start(init: ReplicatedLogInit): Promise<ReplicatedLog> {
@@ -182,6 +173,18 @@ export class ReplicatedLog implements AsyncDisposable {
       noQuorum: () => this.#noQuorum(),
       // Never the same twice, not even after a restart: an answer to an earlier life would be a stale read.
       prefix: randomUUID(),
+    })
+    this.#snapshots = new SnapshotTransfer({
+      transport: init.transport,
+      store: init.store,
+      meshId: init.meshId,
+      limits: this.#limits,
+      timeoutMs: this.#raft.snapshotTimeoutMs,
+      signal: this.#stopped.signal,
+      term: () => this.#machine.term,
+      received: (from, term, snapshot) => {
+        this.#step({ type: 'received', from, message: { type: 'snapshot', term, snapshot } })
+      },
     })
     this.#listen()
     this.#timer = setInterval(() => this.#onTick(), this.#raft.tickMs)
@@ -313,7 +316,6 @@ export class ReplicatedLog implements AsyncDisposable {
     transport.handle(raftMessageType, ({ from, head }) => {
       if (head.meshId === this.#meshId) this.#receive(from, head.message)
     })
-    transport.handle(raftSnapshotType, incoming => this.#receiveSnapshot(incoming))
     for (const topic of [LEADER_TOPIC, VOTE_TOPIC]) {
       transport.subscribe(topic, (from, data) => this.#onPublished(from, data))
     }
@@ -535,68 +537,12 @@ export class ReplicatedLog implements AsyncDisposable {
     )
   }
 
-  // ---- Snapshots over the wire
-
   async #sendSnapshot(to: PeerId, term: number): Promise<void> {
-    let ok = false
-    if (this.#snapshotsSending < this.#limits.snapshotsMax) {
-      this.#snapshotsSending++
-      try {
-        ok = await this.#callSnapshot(to, term)
-      } catch (error) {
-        this.#logger.debug({ to, error: String(error) }, 'a snapshot did not arrive')
-      } finally {
-        this.#snapshotsSending--
-      }
-    }
-    this.#step({ type: 'snapshot-sent', to, ok })
-  }
-
-  async #callSnapshot(to: PeerId, term: number): Promise<boolean> {
-    const snapshot = await this.#store.readSnapshot()
-    if (snapshot === undefined) return false
-    const { data, ...meta } = snapshot
-    const head = { meshId: this.#meshId, term, snapshot: meta, sizeBytes: data.byteLength }
-    await this.#transport.call(to, raftSnapshotType, head, {
-      body: chunksOf(data),
-      timeoutMs: this.#raft.snapshotTimeoutMs,
-      signal: this.#stopped.signal,
+    const ok = await this.#snapshots.send(to, term).catch((error: unknown) => {
+      this.#logger.debug({ to, error: String(error) }, 'a snapshot did not arrive')
+      return false
     })
-    return true
-  }
-
-  async #receiveSnapshot({ from, head, body }: Incoming<RaftSnapshotHead>): Promise<Record<string, never>> {
-    const { meshId, term, snapshot, sizeBytes } = head
-    if (meshId !== this.#meshId) throw new ShoalError('MESH_MISMATCH', { mine: this.#meshId, theirs: meshId })
-    if (term < this.#machine.term) throw new ShoalError('STALE_LEADER', { term, seen: this.#machine.term })
-    if (sizeBytes > this.#limits.snapshotBytesMax) {
-      const limitBytes = this.#limits.snapshotBytesMax
-      throw new ShoalError('TOO_LARGE', { what: 'a snapshot of the log', bytes: sizeBytes, limitBytes })
-    }
-    if (this.#receivingSnapshot) throw new ShoalError('BUSY', { what: 'taking in a snapshot', limit: 1 })
-    this.#receivingSnapshot = true
-    try {
-      const chunks: Uint8Array[] = []
-      let received = 0
-      for await (const chunk of body) {
-        received += chunk.byteLength
-        if (received > sizeBytes) break
-        chunks.push(chunk)
-      }
-      if (received !== sizeBytes) {
-        const reason = `${sizeBytes} bytes were announced and ${received} came`
-        throw new ShoalError('BAD_MESSAGE', { type: raftSnapshotType.name, reason })
-      }
-      const data = Buffer.concat(chunks, received)
-      this.#step({
-        type: 'received',
-        from,
-        message: { type: 'snapshot', term, snapshot: { ...snapshot, data } },
-      })
-      return {}
-    } finally {
-      this.#receivingSnapshot = false
-    }
+    this.#step({ type: 'snapshot-sent', to, ok })
   }
 
   // ---- The end
@@ -620,12 +566,6 @@ export class ReplicatedLog implements AsyncDisposable {
 
   #throwIfStopped(): void {
     this.#stopped.signal.throwIfAborted()
-  }
-}
-
-async function* chunksOf(data: Uint8Array): AsyncGenerator<Uint8Array> {
-  for (let at = 0; at < data.byteLength; at += SNAPSHOT_CHUNK_BYTES) {
-    yield data.subarray(at, at + SNAPSHOT_CHUNK_BYTES)
   }
 }
 

@@ -2,12 +2,12 @@ import type { PeerId, Random } from '../base/index.ts'
 import { invariant } from '../base/index.ts'
 import type { RaftOptions } from './config.ts'
 import { RaftLog, entrySizeBytes } from './raft-log.ts'
+import { RaftOutbox } from './raft-outbox.ts'
 import { RaftProgress } from './raft-progress.ts'
 import { hasMajority, majorityValue, votersDifference } from './raft-quorum.ts'
 import type { Read } from './raft-reads.ts'
 import { RaftReads } from './raft-reads.ts'
 import type {
-  PersistEffect,
   Proposal,
   ProposalRefusal,
   RaftEffect,
@@ -79,17 +79,10 @@ export class RaftMachine {
   /** Log time and the (monotonic) moment it was read; from there it runs with the monotonic clock. */
   #logTime: { timeMs: number; atMs: number } | undefined
 
-  // Durability
-  #persistSeq = 0
-  #durableIndex: number
-  #persisting: { seq: number; lastIndex: number }[] = []
   #appliedBytes = 0
   #snapshotAsked = false
 
-  // Effects of the step under way, in the order in which `#takeEffects` puts them
-  #early: RaftEffect[] = []
-  #pendingPersist: Omit<PersistEffect, 'type' | 'seq'> | undefined
-  #late: RaftEffect[] = []
+  readonly #out: RaftOutbox
   #told = ''
 
   constructor(components: RaftComponents) {
@@ -107,7 +100,7 @@ export class RaftMachine {
     this.#snapshot = state.snapshot
     this.#commit = state.snapshot?.index ?? 0
     this.#applied = this.#commit
-    this.#durableIndex = this.log.lastIndex
+    this.#out = new RaftOutbox(this.log.lastIndex)
     // A sole voter has nobody to wait for.
     const alone = this.voters.length === 1 && this.isVoter
     this.#electionAtMs = alone ? nowMs : nowMs + this.#electionTimeoutMs()
@@ -143,7 +136,7 @@ export class RaftMachine {
   }
 
   get durableIndex(): number {
-    return this.#durableIndex
+    return this.#out.durableIndex
   }
 
   get snapshotMeta(): SnapshotMeta | undefined {
@@ -222,7 +215,7 @@ export class RaftMachine {
 
   /** What the leader may count of its own log. */
   protected ownMatch(): number {
-    return this.#durableIndex
+    return this.#out.durableIndex
   }
 
   // ---- Step
@@ -273,7 +266,7 @@ export class RaftMachine {
     invariant(this.#applied <= this.#commit, 'only committed entries are applied')
     invariant(this.#commit <= this.log.lastIndex, 'committed entries are in the log')
     invariant((this.#snapshot?.index ?? 0) <= this.#applied, 'a snapshot holds only what was applied')
-    invariant(this.#durableIndex <= this.log.lastIndex, 'what is durable is in the log')
+    invariant(this.durableIndex <= this.log.lastIndex, 'what is durable is in the log')
     invariant(this.log.lastTerm <= this.#term, 'no entry is of a later term than its holder')
     if (this.#role === 'leader') {
       invariant(this.#votedFor === this.self, 'a leader voted for itself')
@@ -331,7 +324,7 @@ export class RaftMachine {
       if (!toLearners && !voters.has(peer)) continue
       // A commit index beyond what the peer has would make it commit entries of another leader.
       const commit = Math.min(progress.match, this.#commit)
-      this.#early.push({
+      this.#out.early({
         type: 'send',
         to: peer,
         message: { type: 'heartbeat', term: this.#term, commit, round: this.#round },
@@ -342,7 +335,7 @@ export class RaftMachine {
   #announce(): void {
     this.#announceAtMs = this.#nowMs + this.options.announceMs
     const message: RaftMessage = { type: 'leader-here', term: this.#term, commit: this.#commit }
-    this.#late.push({ type: 'publish', topic: 'leader', message })
+    this.#out.late({ type: 'publish', topic: 'leader', message })
   }
 
   #electionTimeoutMs(): number {
@@ -383,7 +376,7 @@ export class RaftMachine {
 
   #askVoters(message: RaftMessage): void {
     for (const voter of this.voters) if (voter !== this.self) this.#send(voter, message)
-    this.#late.push({ type: 'publish', topic: 'vote', message })
+    this.#out.late({ type: 'publish', topic: 'vote', message })
   }
 
   #hasWon(): boolean {
@@ -431,7 +424,7 @@ export class RaftMachine {
     for (const [index, id] of this.#proposals) {
       if (index <= this.#commit) continue
       this.#proposals.delete(index)
-      this.#late.push({ type: 'proposal-refused', id, code: 'UNKNOWN_OUTCOME', term: this.#term })
+      this.#out.late({ type: 'proposal-refused', id, code: 'UNKNOWN_OUTCOME', term: this.#term })
     }
   }
 
@@ -596,12 +589,11 @@ export class RaftMachine {
   /** The leader's entries win over what we hold from that index on. */
   #appendForeign(entries: RaftEntry[]): void {
     const from = entries[0]!.index
-    const persist = this.#persist()
+    const persist = this.#out.draft
     if (from <= this.log.lastIndex) {
       invariant(from > this.#commit, `committed entry ${from} is never replaced`)
       this.log.truncateFrom(from)
-      this.#durableIndex = Math.min(this.#durableIndex, from - 1)
-      for (const flush of this.#persisting) flush.lastIndex = Math.min(flush.lastIndex, from - 1)
+      this.#out.truncatedFrom(from)
       persist.truncateFrom = from
     }
     this.log.append(entries)
@@ -616,17 +608,16 @@ export class RaftMachine {
       this.#commitTo(meta.index)
     } else if (!known) {
       this.log.reset(meta)
-      this.#durableIndex = 0
-      for (const flush of this.#persisting) flush.lastIndex = 0
+      this.#out.truncatedFrom(1)
       this.#snapshot = meta
       this.#snapshotAsked = false
       this.#commit = meta.index
       this.#applied = meta.index
       this.#appliedBytes = 0
-      const persist = this.#persist()
+      const persist = this.#out.draft
       persist.snapshot = snapshot
       persist.log = 'reset'
-      this.#late.push({ type: 'restore', snapshot })
+      this.#out.late({ type: 'restore', snapshot })
     }
     this.#send(from, { type: 'append-reply', term: this.#term, ok: true, match: this.#commit })
   }
@@ -650,7 +641,7 @@ export class RaftMachine {
 
   #onProposed(proposals: readonly Proposal[], wallMs: number): void {
     const refuse = (id: number, code: ProposalRefusal): void => {
-      this.#late.push({ type: 'proposal-refused', id, code, leader: this.leader, term: this.#term })
+      this.#out.late({ type: 'proposal-refused', id, code, leader: this.leader, term: this.#term })
     }
     for (const { id, data } of proposals) {
       if (this.#role !== 'leader') {
@@ -668,13 +659,13 @@ export class RaftMachine {
         this.#appendOwn({ kind: 'command', term: this.#term, index, timeMs: this.#logTimeMs(wallMs), data })
       }
     }
-    if (this.#pendingPersist?.entries !== undefined) this.#sendAppends()
+    if (this.#out.hasEntries) this.#sendAppends()
   }
 
   #onVotersProposed(proposed: readonly PeerId[]): void {
     const voters = [...proposed]
     const refuse = (reason: string): void => {
-      this.#late.push({ type: 'voters-refused', voters, reason })
+      this.#out.late({ type: 'voters-refused', voters, reason })
     }
     if (this.#role !== 'leader') return refuse('this peer does not lead')
     if (!this.mayChangeConfig())
@@ -697,7 +688,7 @@ export class RaftMachine {
   #appendOwn(entry: RaftEntry): void {
     this.log.append([entry])
     this.#uncommittedBytes += entrySizeBytes(entry)
-    const persist = this.#persist()
+    const persist = this.#out.draft
     persist.entries ??= []
     persist.entries.push(entry)
   }
@@ -724,7 +715,7 @@ export class RaftMachine {
     if (entries.length === 0 && !evenEmpty) return false
     progress.sent(entries.length, prevIndex + entries.length)
     progress.commitTold = this.#commit
-    this.#early.push({
+    this.#out.early({
       type: 'send',
       to: peer,
       message: { type: 'append', term: this.#term, prevIndex, prevTerm, entries, commit: this.#commit },
@@ -736,7 +727,7 @@ export class RaftMachine {
     const snapshot = this.#snapshot
     invariant(snapshot !== undefined, 'what is compacted is in a snapshot')
     progress.becomeSnapshot(snapshot.index, this.#nowMs)
-    this.#late.push({ type: 'send-snapshot', to: peer, term: this.#term, snapshot })
+    this.#out.late({ type: 'send-snapshot', to: peer, term: this.#term, snapshot })
     return true
   }
 
@@ -780,9 +771,7 @@ export class RaftMachine {
   }
 
   #onPersisted(seq: number): void {
-    while (this.#persisting.length > 0 && this.#persisting[0]!.seq <= seq) {
-      this.#durableIndex = Math.max(this.#durableIndex, this.#persisting.shift()!.lastIndex)
-    }
+    this.#out.flushed(seq)
     this.#commitByCounting()
   }
 
@@ -799,7 +788,7 @@ export class RaftMachine {
     this.#sendAppends()
     if (this.hasCommittedInTerm()) for (const read of this.#reads.takeWaiting()) this.#beginRead(read)
     if (!configWasPending || this.configPending) return
-    this.#late.push({ type: 'voters-committed', voters: [...this.voters], index: this.log.configIndex })
+    this.#out.late({ type: 'voters-committed', voters: [...this.voters], index: this.log.configIndex })
     if (!this.isVoter) this.#becomeFollower(this.#term, undefined)
   }
 
@@ -830,7 +819,7 @@ export class RaftMachine {
   #answerReads(): void {
     for (const { read, index } of this.#reads.takeConfirmed(acks => this.mayAnswerRead(acks))) {
       const { id, from } = read
-      if (from === undefined) this.#late.push({ type: 'read-ready', id, index })
+      if (from === undefined) this.#out.late({ type: 'read-ready', id, index })
       else this.#send(from, { type: 'read-index-reply', term: this.#term, id, index })
     }
   }
@@ -838,13 +827,13 @@ export class RaftMachine {
   #refuseRead(read: Read): void {
     const { id, from } = read
     if (from === undefined)
-      this.#late.push({ type: 'read-refused', id, leader: this.leader, term: this.#term })
+      this.#out.late({ type: 'read-refused', id, leader: this.leader, term: this.#term })
     else this.#send(from, { type: 'read-index-reply', term: this.#term, id })
   }
 
   #onReadIndexReply({ id, index }: MessageOf<'read-index-reply'>): void {
     if (index === undefined) this.#refuseRead({ id })
-    else this.#late.push({ type: 'read-ready', id, index })
+    else this.#out.late({ type: 'read-ready', id, index })
   }
 
   // ---- Snapshots
@@ -863,7 +852,7 @@ export class RaftMachine {
     const keepFrom = Math.max(this.log.firstIndex, index - this.options.trailingEntries + 1)
     this.log.compact(meta, keepFrom)
     this.#snapshot = meta
-    const persist = this.#persist()
+    const persist = this.#out.draft
     persist.snapshot = { ...meta, data }
     persist.log = { keepFrom }
   }
@@ -871,40 +860,23 @@ export class RaftMachine {
   // ---- Effects
 
   #send(to: PeerId, message: RaftMessage): void {
-    this.#late.push({ type: 'send', to, message })
-  }
-
-  #persist(): Omit<PersistEffect, 'type' | 'seq'> {
-    this.#pendingPersist ??= {}
-    return this.#pendingPersist
+    this.#out.late({ type: 'send', to, message })
   }
 
   #setTerm(term: number): void {
     this.#term = term
     this.#votedFor = undefined
-    this.#persist().hardState = { term }
+    this.#out.draft.hardState = { term }
   }
 
   #setVote(candidate: PeerId): void {
     if (this.#votedFor === candidate) return
     this.#votedFor = candidate
-    this.#persist().hardState = { term: this.#term, votedFor: candidate }
+    this.#out.draft.hardState = { term: this.#term, votedFor: candidate }
   }
 
   #takeEffects(): RaftEffect[] {
-    const persist = this.#pendingPersist
-    // A message of a term that is not on disk must wait for it; otherwise a leader's appends need not.
-    const effects = persist?.hardState === undefined ? this.#early : []
-    if (persist !== undefined) {
-      const seq = ++this.#persistSeq
-      this.#persisting.push({ seq, lastIndex: this.log.lastIndex })
-      effects.push({ type: 'persist', seq, ...persist })
-    }
-    if (effects !== this.#early) effects.push(...this.#early)
-    effects.push(...this.#late)
-    this.#early = []
-    this.#late = []
-    this.#pendingPersist = undefined
+    const effects = this.#out.take(this.log.lastIndex)
     this.#applyCommitted(effects)
     this.#tellRole(effects)
     return effects
