@@ -5,14 +5,14 @@ import type { FileOptions } from '../../../src/dht/index.ts'
 import { blockRead, blockWrite } from '../../../src/dht/messages.ts'
 import { bytesOf, chunked, DhtMesh, eventually } from '../../support/dht-mesh.ts'
 
-/** Short times, so that what fails fails soon; small buffers, so that small files are large ones. */
+/** Small buffers, so that small files are large ones; times that a busy machine keeps. */
 const QUICK: Partial<FileOptions> = {
   replayBytes: 32 * 1024,
   replicaQueueBytes: 32 * 1024,
-  replicaStallMs: 200,
-  lateReplicaMs: 200,
-  readHeadTimeoutMs: 300,
-  readIdleMs: 500,
+  replicaStallMs: 3_000,
+  lateReplicaMs: 3_000,
+  readHeadTimeoutMs: 3_000,
+  readIdleMs: 3_000,
   readRetryMs: 10,
   prefetchBytes: 32 * 1024,
 }
@@ -203,7 +203,7 @@ describe('file service: owners that fail during a put', () => {
   })
 
   it('leaves an owner behind that takes no bytes', async () => {
-    const { namespace } = await start(THREE)
+    const { namespace } = await start(THREE, { ...QUICK, replicaStallMs: 200, lateReplicaMs: 200 })
     const never = Promise.withResolvers<never>()
     mesh.peer('cyd').transport.handle(blockWrite, () => never.promise)
     // More than queue and window hold, so that the stuck one is noticed while the bytes still come.
@@ -213,17 +213,17 @@ describe('file service: owners that fail during a put', () => {
   })
 
   it('waits for a late third acknowledgement, but not for ever', async () => {
-    const { namespace } = await start(THREE)
+    const { namespace } = await start(THREE, { ...QUICK, lateReplicaMs: 500 })
     const { transport, store } = mesh.peer('cyd')
-    let delayMs = 50
+    let delay: Promise<void> = sleep(50)
     transport.handle(blockWrite, async ({ head, body }) => {
       const { blockId, sizeBytes: bytes, sha256 } = await store.write(head.blockId, body)
-      await sleep(delayMs)
+      await delay
       return { blockId, bytes, sha256, durable: true as const }
     })
     await mesh.client('ada').put('/late', chunked(patterned(100)))
     expect(namespace.blocksOf('/late')[0]?.holders).toHaveLength(3)
-    delayMs = 5_000
+    delay = new Promise(() => undefined)
     const put = await mesh.client('ada').put('/later', chunked(patterned(100)))
     expect(put.degraded).toBe(1)
     expect(namespace.blocksOf('/later')[0]?.holders).not.toContain('cyd')
@@ -395,7 +395,7 @@ describe('file service: holders that fail during a get', () => {
   })
 
   it('passes over a holder that does not answer, and one that stops in the middle', async () => {
-    const { namespace } = await start(FIVE)
+    const { namespace } = await start(FIVE, { ...QUICK, readHeadTimeoutMs: 300, readIdleMs: 300 })
     const bytes = patterned(300_000)
     await mesh.client('ada').put('/f', chunked(bytes), { format: 'binary' })
     const holders = [...(namespace.blocksOf('/f')[0]?.holders ?? [])]

@@ -4,7 +4,7 @@ import { blockCopy, blockInventory } from '../../../src/dht/messages.ts'
 import { bytesOf, chunked, DhtMesh, eventually } from '../../support/dht-mesh.ts'
 
 const FOUR = ['ada', 'bob', 'cyd', 'dan']
-const QUICK = { readHeadTimeoutMs: 500, readIdleMs: 500, readRetryMs: 10, lateReplicaMs: 200 }
+const QUICK = { readHeadTimeoutMs: 3_000, readIdleMs: 3_000, readRetryMs: 10 }
 const REPAIR = { graceMs: 0, retryMs: 20, tickMs: 10, leaseSweepMs: 20 }
 
 let mesh: DhtMesh
