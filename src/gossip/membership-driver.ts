@@ -1,11 +1,27 @@
-import { asPeerId, pack, shortPeer, silentLogger, systemClock, systemRandom, unpack } from '../base/index.ts'
+import {
+  asPeerId,
+  pack,
+  ShoalError,
+  shortPeer,
+  silentLogger,
+  systemClock,
+  systemRandom,
+  unpack,
+} from '../base/index.ts'
 import type { Clock, Logger, PeerId, Random, Transport } from '../base/index.ts'
 import { membershipDefaults } from './config.ts'
 import type { MembershipOptions } from './config.ts'
 import type { Member } from './member-table.ts'
 import { Membership } from './membership.machine.ts'
 import type { MemberChange, MembershipEffect, MembershipEvent } from './membership.machine.ts'
-import { MEMBERS_TOPIC, membersBatch, membershipMessageType } from './messages.ts'
+import {
+  ADDRESS_MAX,
+  ADDRESSES_MAX,
+  memberInfo,
+  MEMBERS_TOPIC,
+  membersBatch,
+  membershipMessageType,
+} from './messages.ts'
 import type { MemberInfo, MemberMeta } from './messages.ts'
 
 export interface MembershipDriverInit {
@@ -34,8 +50,10 @@ export class MembershipDriver implements AsyncDisposable {
   #info: MemberInfo
   #stopped = false
 
+  /** Throws CONFIG_INVALID when the others would refuse what it says of this peer. */
   constructor(init: MembershipDriverInit) {
-    const { transport, info } = init
+    const { transport } = init
+    const info = tellable(init.info)
     const options: MembershipOptions = { ...membershipDefaults, ...init.options }
     this.#transport = transport
     this.#self = transport.self
@@ -125,8 +143,8 @@ export class MembershipDriver implements AsyncDisposable {
   }
 
   #setInfo(info: MemberInfo): void {
-    this.#info = info
-    this.#step({ type: 'info-changed', info })
+    this.#info = tellable(info)
+    this.#step({ type: 'info-changed', info: this.#info })
   }
 
   #onPublished(from: PeerId, data: Uint8Array): void {
@@ -166,4 +184,19 @@ export class MembershipDriver implements AsyncDisposable {
       }
     }
   }
+}
+
+/** A host may have more addresses than are told; names and labels that are too long are the operator's mistake. */
+function tellable(info: MemberInfo): MemberInfo {
+  const addresses = info.addresses.filter(address => address.length <= ADDRESS_MAX).slice(0, ADDRESSES_MAX)
+  const checked = memberInfo.safeParse({ ...info, addresses })
+  if (checked.success) return checked.data
+  const issue = checked.error.issues[0]
+  const option = issue?.path.join('.') ?? 'member info'
+  const reason = issue?.message ?? 'not valid'
+  throw new ShoalError(
+    'CONFIG_INVALID',
+    { option, reason },
+    `${option} of this peer cannot be told to others: ${reason}`,
+  )
 }

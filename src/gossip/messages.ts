@@ -8,7 +8,7 @@ import type { RaftMessage } from './raft-types.ts'
 // ---- Membership: what peers tell each other, on a direct channel and on the topic `members`.
 
 const NAME_MAX = 64
-const ADDRESS_MAX = 160
+export const ADDRESS_MAX = 160
 const PEER_ID_MAX = 128
 /** Addresses told per member; a host with more interfaces tells its first ones. */
 export const ADDRESSES_MAX = 8
@@ -41,7 +41,7 @@ const memberMeta = z.object({
 })
 export type MemberMeta = z.infer<typeof memberMeta>
 
-const memberInfo = z.object({
+export const memberInfo = z.object({
   name: z.string().max(NAME_MAX),
   /** Multiaddrs at which it may be dialled. */
   addresses: z.array(z.string().max(ADDRESS_MAX)).max(ADDRESSES_MAX),

@@ -108,6 +108,15 @@ describe('the membership driver', () => {
     await until('all are back', agreed(['p0', 'p1', 'p2']))
   })
 
+  it('a host with more addresses than are told is known all the same; a name too long is refused at start', async () => {
+    const [first] = startMesh(2)
+    const addresses = Array.from({ length: 30 }, (_, index) => `/memory/${index}/p2p/p1`)
+    drivers.get('p1')!.setAddresses(addresses)
+    await until('the addresses arrived', () => first!.member(asPeerId('p1'))?.addresses.length === 8)
+    const info = { name: 'x'.repeat(65), addresses, labels: { host: 'here', zone: '' }, meta: {} }
+    expect(() => new MembershipDriver({ transport: network.join('p2'), info })).toThrow(/name of this peer/)
+  })
+
   it('garbage on the topic is dropped and does no harm', async () => {
     startMesh(2)
     await until('both know each other', agreed(['p0', 'p1']))
