@@ -148,6 +148,8 @@ class Planner {
     let moved = 0
     for (const taker of this.#topology.peers) {
       if (!mayTake(taker.peerId)) continue
+      // Ranking costs most of the time, and mostly nobody has anything to give.
+      if (!this.#topology.peers.some(peer => mustGive(peer.peerId))) break
       // Its best slots of the ring first, so that they are spread evenly over the givers and stay when others join.
       const ranked = this.owners
         .map((_, slot) => ({ slot, score: this.#rendezvous.score(slot, taker) }))

@@ -106,7 +106,8 @@ export class Repair {
   readonly #deadSinceMs = new Map<PeerId, number>()
   /** Members that may own slots: alive, or dead for less than the grace. */
   #eligible: readonly RingPeer[] = []
-  #aliveCount = 0
+  /** Living peers that may own slots: more copies than these cannot be asked for. */
+  #owningCount = 0
   #goals = new Map<number, PeerId[]>()
   #planStale = true
   /** Slots to look at, in order. */
@@ -184,7 +185,7 @@ export class Repair {
       if (member.state !== 'dead') this.#deadSinceMs.delete(member.peerId)
       else if (!this.#deadSinceMs.has(member.peerId)) this.#deadSinceMs.set(member.peerId, nowMs)
     }
-    this.#aliveCount = members.filter(member => member.state === 'alive').length
+    this.#owningCount = members.filter(member => member.state === 'alive' && member.weight > 0).length
     for (const copy of this.#running())
       if (!this.#isAlive(copy.to)) this.#onCopyFailed(copy.blockId, copy.to, nowMs)
     this.#planStale = true
@@ -318,7 +319,7 @@ export class Repair {
         if (!this.#startCopy(slot, block, peer, sources, nowMs)) allStarted = false
       }
       const safe =
-        wanted.filter(peer => sources.includes(peer)).length >= Math.min(block.replication, this.#aliveCount)
+        wanted.filter(peer => sources.includes(peer)).length >= Math.min(block.replication, this.#owningCount)
       if (!safe) allSafe = false
       else if (row.pending.length === 0) this.#removeSurplus(slot, { ...block, holders }, row, wanted, nowMs)
     }

@@ -124,6 +124,8 @@ class Mesh {
         break
       }
       case 'drop':
+        // Only a retired peer deletes: until then its copies are kept, whatever the others hold.
+        expect(this.slots.row(effect.slot).retiring).not.toContain(effect.peer)
         // The whole point: whatever is deleted is elsewhere, often enough.
         this.disks.get(effect.peer)!.delete(effect.blockId)
         this.expectEnoughCopies(effect.blockId)
@@ -136,7 +138,8 @@ class Mesh {
   expectEnoughCopies(blockId: BlockId): void {
     // Also on the disks of peers that died after it was decided.
     const holders = [...this.disks.values()].filter(disk => disk.has(blockId))
-    expect(holders.length).toBeGreaterThanOrEqual(Math.min(3, this.alive().length))
+    const owning = this.members.filter(each => each.state === 'alive' && each.weight > 0)
+    expect(holders.length).toBeGreaterThanOrEqual(Math.min(3, owning.length))
   }
 
   /** Lets everything happen until nothing happens for a while. */
@@ -256,6 +259,23 @@ describe('repair', () => {
     mesh.settle()
     expect(mesh.disks.get(asPeerId('peer2'))).toEqual(new Set())
     for (let slot = 0; slot < SLOTS; slot++) expect(mesh.slots.row(slot).owners).not.toContain('peer2')
+  })
+
+  it('asks for no more copies than there are peers that take any', () => {
+    const mesh = new Mesh()
+    mesh.setMembers(members(3).map((each, id) => (id === 2 ? { ...each, weight: 0 } : each)))
+    mesh.settle(1_000)
+    mesh.put(20)
+    mesh.setMembers([
+      ...mesh.members.map(each => (each.peerId === 'peer0' ? { ...each, weight: 0 } : each)),
+      member(3),
+    ])
+    mesh.settle()
+    for (let slot = 0; slot < SLOTS; slot++) {
+      expect(mesh.slots.row(slot)).toMatchObject({ pending: [], retiring: [] })
+      expect(mesh.slots.row(slot).owners.toSorted()).toEqual(['peer1', 'peer3'])
+    }
+    expect(mesh.disks.get(asPeerId('peer0'))).toEqual(new Set())
   })
 
   it('tops up to three copies as peers join the first', () => {

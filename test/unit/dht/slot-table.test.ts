@@ -33,8 +33,9 @@ describe('slot table', () => {
     expect(table.moving()).toEqual([])
   })
 
-  it('refuses a stale epoch, and the whole batch with it', () => {
+  it('refuses a stale epoch or one it has not seen, and the whole batch with it', () => {
     const table = assigned(a)
+    expect(apply(table, 'slots-assign', { slot: 0, epoch: 2, owners: [b] })).toBe('STALE_EPOCH')
     const good = { slot: 1, epoch: 0, owners: [a] }
     expect(apply(table, 'slots-assign', good, { slot: 0, epoch: 0, owners: [b] })).toBe('STALE_EPOCH')
     expect(table.row(1).epoch).toBe(0)
