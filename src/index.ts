@@ -1,5 +1,6 @@
-/** The library: attach to a mesh (`connect`), or embed a peer of it (`createPeer`). */
+/** The library: attach to a mesh (`connect`), embed a peer of it (`createPeer`), or run jobs in this process (`createLocal`). */
 export { ShoalError, type ErrorCode, type ErrorDetails } from './base/index.ts'
 export { connect, createPeer, Mesh } from './node/index.ts'
 export type { ConnectOptions, JobEvent, MeshOptions, Peer, PeerOptions } from './node/index.ts'
-export { RDD } from './rdd/index.ts'
+export { createLocal, RDD } from './rdd/index.ts'
+export type { ActionOptions, LocalOptions, Pair, Stats } from './rdd/index.ts'

@@ -1,9 +1,8 @@
-import { dirname } from 'node:path'
 import { ShoalError, type Logger } from '../base/index.ts'
 import { attach } from './attach.ts'
 import { MeshDirectory } from './mesh-directory.ts'
 import type { Mesh, MeshOptions } from './mesh.ts'
-import { readMeshKey } from './net/index.ts'
+import { readMeshKeyFile } from './net/index.ts'
 
 export interface ConnectOptions extends MeshOptions {
   /** A multiaddr, or the name of a local peer. @default SHOAL_PEER, else the first peer of the nearest `.shoal` */
@@ -30,7 +29,7 @@ export async function connect(options: ConnectOptions = {}): Promise<Mesh> {
 }
 
 async function keyOf(directory: MeshDirectory | undefined, keyFile: string | undefined): Promise<Uint8Array> {
-  if (keyFile !== undefined) return await readMeshKey(dirname(keyFile))
+  if (keyFile !== undefined) return await readMeshKeyFile(keyFile)
   if (directory !== undefined) return await directory.meshKey()
   throw new ShoalError(
     'NOT_A_MESH',
@@ -39,7 +38,10 @@ async function keyOf(directory: MeshDirectory | undefined, keyFile: string | und
   )
 }
 
-async function addressesOf(directory: MeshDirectory | undefined, peer: string | undefined): Promise<string[]> {
+async function addressesOf(
+  directory: MeshDirectory | undefined,
+  peer: string | undefined,
+): Promise<string[]> {
   if (peer?.startsWith('/') === true) return [peer]
   const local = (await directory?.peers()) ?? []
   if (peer === undefined) return local.flatMap(({ addresses }) => addresses)

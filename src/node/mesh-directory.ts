@@ -75,6 +75,12 @@ export class MeshDirectory {
     await rm(join(this.path, 'run', `${name}.json`), { force: true })
   }
 
+  /** Names of all peers that have data here, running or not; `p2` before `p10`. */
+  async names(): Promise<string[]> {
+    const names = await readdir(join(this.path, 'peers')).catch(() => [] as string[])
+    return names.sort(new Intl.Collator('en', { numeric: true }).compare)
+  }
+
   /** Peers that say they serve; a killed one is left out (its process is gone). By name. */
   async peers(): Promise<LocalPeer[]> {
     const folder = join(this.path, 'run')

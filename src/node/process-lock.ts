@@ -56,6 +56,16 @@ export class ProcessLock implements AsyncDisposable {
   }
 }
 
+/** The living process that has a directory locked, sure to be that very process; undefined when there is none. */
+export async function lockHolder(directory: string): Promise<number | undefined> {
+  const names = await readdir(directory).catch(() => [] as string[])
+  for (const name of names) {
+    const match = LOCK_NAME.exec(name)
+    if (match !== null && isAlive(Number(match[1]), match[2]!)) return Number(match[1])
+  }
+  return undefined
+}
+
 /** The pid of a living process that holds the directory; removes what dead ones left. */
 async function otherHolder(directory: string): Promise<number | undefined> {
   for (const name of await readdir(directory)) {

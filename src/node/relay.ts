@@ -17,6 +17,7 @@ import {
   renewLease,
   resultReady,
   submitJob,
+  unpersist,
   type Requester,
 } from '../rdd/index.ts'
 import type { LeaderCaller } from './leader-caller.ts'
@@ -28,7 +29,7 @@ import { peerStatus } from './log-messages.ts'
  */
 
 /** What a client may ask through its peer, of the leader or of an executor. */
-const TO_LEADER = table(submitJob, cancelJob, closeJob, renewLease)
+const TO_LEADER = table(submitJob, cancelJob, closeJob, renewLease, unpersist)
 const TO_PEER = table(fetchResult, acceptResult, peerStatus)
 /** What peers may tell a client. */
 const TO_CLIENT = table(jobUpdate, resultReady)

@@ -117,6 +117,14 @@ export const renewLease = message({
   reply: z.object({ unknown: z.array(z.string()) }),
 })
 
+/** Cached partitions that the requester will not ask for again. A hint: what is not heard goes with the session. */
+export const unpersist = message({
+  name: 'rdd.cache.unpersist',
+  from: 'everyone',
+  request: z.object({ fingerprints: z.array(z.string()) }),
+  reply: nothing,
+})
+
 // Leader → requester
 
 export const jobUpdate = message({
@@ -202,6 +210,13 @@ export const forgetSession = message({
   name: 'rdd.session.forget',
   from: 'peers',
   request: z.object({ term: count, session: z.string() }),
+  reply: nothing,
+})
+
+export const dropCached = message({
+  name: 'rdd.cache.drop',
+  from: 'peers',
+  request: z.object({ term: count, fingerprints: z.array(z.string()) }),
   reply: nothing,
 })
 

@@ -14,6 +14,7 @@ import {
   acceptResult,
   attemptKey,
   cancelTasks,
+  dropCached,
   encodeRows,
   fetchBuckets,
   fetchPlan,
@@ -160,6 +161,13 @@ export class Executor {
       this.#fence(head.term)
       await this.#store.dropSession(head.session)
       for (const entry of this.#cache.dropSession(head.session)) this.#pool.unshareCached(entry)
+      return {}
+    })
+    transport.handle(dropCached, ({ head }) => {
+      this.#fence(head.term)
+      for (const fingerprint of head.fingerprints) {
+        for (const entry of this.#cache.dropFingerprint(fingerprint)) this.#pool.unshareCached(entry)
+      }
       return {}
     })
     transport.handle(inventory, ({ head }) => {

@@ -13,6 +13,10 @@ export class CachedAt {
     return [...(this.#peers.get(`${fingerprint} ${partition}`) ?? [])]
   }
 
+  dropFingerprint(fingerprint: string): void {
+    for (const key of this.#peers.keys()) if (key.startsWith(`${fingerprint} `)) this.#peers.delete(key)
+  }
+
   dropPeer(peer: string): void {
     for (const [key, peers] of this.#peers) {
       peers.delete(peer)

@@ -13,6 +13,7 @@ import {
   resultReady,
   SCHEDULER,
   submitJob,
+  unpersist,
   type JobProgress,
   type JobRunner,
   type PartialResult,
@@ -249,8 +250,10 @@ export class JobClient implements JobRunner {
     await this.#access.callLeader(cancelJob, { jobId, reason })
   }
 
-  forget(_fingerprints: readonly string[]): void {
-    // Cached partitions end with the session, or when their place is needed.
+  forget(fingerprints: readonly string[]): void {
+    this.#access.callLeader(unpersist, { fingerprints: [...fingerprints] }).catch((error: unknown) => {
+      this.#log.debug({ error: toWire(error) }, 'cached partitions stay until their place is needed')
+    })
   }
 
   #emit(event: JobEvent): void {

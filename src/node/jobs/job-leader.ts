@@ -12,6 +12,7 @@ import {
 import {
   cancelTasks,
   decodePlan,
+  dropCached,
   forgetJob,
   forgetSession,
   inventory,
@@ -140,6 +141,11 @@ export class JobLeader {
   renew(session: string, jobs: string[]): string[] {
     this.#step({ type: 'lease-renewed', session })
     return jobs.filter(jobId => !this.#scheduler.hasJob(jobId))
+  }
+
+  unpersist(fingerprints: string[]): void {
+    for (const fingerprint of fingerprints) this.#cachedAt.dropFingerprint(fingerprint)
+    for (const peer of this.#executors) this.#tell(peer, dropCached, { term: this.term, fingerprints })
   }
 
   planOf(jobId: string, planHash: string): Uint8Array {

@@ -9,6 +9,7 @@ import {
   resultTaken,
   submitJob,
   taskEnded,
+  unpersist,
 } from '../../rdd/index.ts'
 import { collect } from '../relay.ts'
 import type { JobLeader } from './job-leader.ts'
@@ -59,6 +60,10 @@ export class JobService {
       return {}
     })
     transport.handle(renewLease, ({ head }) => ({ unknown: this.#required().renew(head.session, head.jobs) }))
+    transport.handle(unpersist, ({ head }) => {
+      this.#required().unpersist(head.fingerprints)
+      return {}
+    })
     transport.handle(fetchPlan, ({ head }) => ({
       head: {},
       body: bodyOf(this.#required().planOf(head.jobId, head.planHash)),

@@ -32,3 +32,10 @@ export async function readMeshKey(directory: string): Promise<Uint8Array> {
     `${directory} has no ${MESH_KEY_FILE}: copy it from a peer of the mesh, or start a new mesh there`,
   )
 }
+
+/** The secret in a key file of any name. @throws LOCAL_FILE when there is none, DATA_DIR_INVALID when it is none. */
+export async function readMeshKeyFile(path: string): Promise<Uint8Array> {
+  const secret = await readSecretFile(path)
+  if (secret !== undefined) return secret
+  throw new ShoalError('LOCAL_FILE', { path, reason: 'no such file' }, `there is no key file ${path}`)
+}
