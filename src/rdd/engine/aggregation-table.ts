@@ -21,10 +21,12 @@ export class AggregationTable {
   keys: unknown[] = []
   values: unknown[] = []
   readonly #memory: MemoryHolding
-  /** By slot: index into keys + 1, or 0 when free; and the raw hash of that key. */
-  #entries = new Int32Array(SLOTS_MIN)
-  #hashes = new Int32Array(SLOTS_MIN)
-  #mask = SLOTS_MIN - 1
+  /**
+   * Two numbers per slot, side by side for the cache: index into keys + 1, or 0 when free; raw hash of that key.
+   * Positions are even; the mask keeps them so.
+   */
+  #slots = new Int32Array(2 * SLOTS_MIN)
+  #mask = 2 * (SLOTS_MIN - 1)
 
   /** @param memory Charged for every new key; its limit throws TASK_MEMORY. */
   constructor(memory: MemoryHolding) {
@@ -44,22 +46,24 @@ export class AggregationTable {
 
   locateString(key: string): number {
     const hash = hashString(key)
+    const slots = this.#slots
     const mask = this.#mask
-    for (let slot = tableMix(hash) & mask; ; slot = (slot + 1) & mask) {
-      const entry = this.#entries[slot]!
-      if (entry === 0) return this.#insert(hash, slot, retainedString(key), 2 * key.length)
-      if (this.#hashes[slot] === hash && this.keys[entry - 1] === key) return entry - 1
+    for (let at = (tableMix(hash) << 1) & mask; ; at = (at + 2) & mask) {
+      const entry = slots[at]!
+      if (entry === 0) return this.#insert(hash, at, retainedString(key), 2 * key.length)
+      if (slots[at + 1] === hash && this.keys[entry - 1] === key) return entry - 1
     }
   }
 
   #locateNumber(key: number): number {
     const hash = hashNumber(key)
+    const slots = this.#slots
     const mask = this.#mask
-    for (let slot = tableMix(hash) & mask; ; slot = (slot + 1) & mask) {
-      const entry = this.#entries[slot]!
+    for (let at = (tableMix(hash) << 1) & mask; ; at = (at + 2) & mask) {
+      const entry = slots[at]!
       // Adding 0 turns -0 into 0.
-      if (entry === 0) return this.#insert(hash, slot, key + 0, 0)
-      if (this.#hashes[slot] === hash) {
+      if (entry === 0) return this.#insert(hash, at, key + 0, 0)
+      if (slots[at + 1] === hash) {
         const known = this.keys[entry - 1]
         if (known === key || (key !== key && known !== known)) return entry - 1
       }
@@ -68,20 +72,22 @@ export class AggregationTable {
 
   #locateContent(key: unknown): number {
     const hash = hashKey(key)
+    const slots = this.#slots
     const mask = this.#mask
-    for (let slot = tableMix(hash) & mask; ; slot = (slot + 1) & mask) {
-      const entry = this.#entries[slot]!
-      if (entry === 0) return this.#insert(hash, slot, key, estimateBytes(key))
-      if (this.#hashes[slot] === hash && keyEquals(this.keys[entry - 1], key)) return entry - 1
+    for (let at = (tableMix(hash) << 1) & mask; ; at = (at + 2) & mask) {
+      const entry = slots[at]!
+      if (entry === 0) return this.#insert(hash, at, key, estimateBytes(key))
+      if (slots[at + 1] === hash && keyEquals(this.keys[entry - 1], key)) return entry - 1
     }
   }
 
   /** Raw hash of each key, in the order of keys. */
   keyHashes(): Int32Array {
     const hashes = new Int32Array(this.keys.length)
-    for (let slot = 0; slot <= this.#mask; slot++) {
-      const entry = this.#entries[slot]!
-      if (entry !== 0) hashes[entry - 1] = this.#hashes[slot]!
+    const slots = this.#slots
+    for (let at = 0; at < slots.length; at += 2) {
+      const entry = slots[at]!
+      if (entry !== 0) hashes[entry - 1] = slots[at + 1]!
     }
     return hashes
   }
@@ -90,41 +96,40 @@ export class AggregationTable {
   clear(): void {
     this.keys = []
     this.values = []
-    this.#entries = new Int32Array(SLOTS_MIN)
-    this.#hashes = new Int32Array(SLOTS_MIN)
-    this.#mask = SLOTS_MIN - 1
+    this.#slots = new Int32Array(2 * SLOTS_MIN)
+    this.#mask = 2 * (SLOTS_MIN - 1)
     this.#memory.resize(0)
   }
 
-  #insert(hash: number, slot: number, key: unknown, keyBytes: number): number {
+  #insert(hash: number, at: number, key: unknown, keyBytes: number): number {
     this.#memory.grow(ENTRY_BYTES + keyBytes)
     const entry = this.keys.push(key)
-    if (entry > (this.#mask + 1) * LOAD_MAX) {
+    if (2 * entry > this.#slots.length * LOAD_MAX) {
       this.#grow()
       this.#place(hash, entry)
     } else {
-      this.#entries[slot] = entry
-      this.#hashes[slot] = hash
+      this.#slots[at] = entry
+      this.#slots[at + 1] = hash
     }
     return -entry
   }
 
   #place(hash: number, entry: number): void {
-    let slot = tableMix(hash) & this.#mask
-    while (this.#entries[slot] !== 0) slot = (slot + 1) & this.#mask
-    this.#entries[slot] = entry
-    this.#hashes[slot] = hash
+    const slots = this.#slots
+    const mask = this.#mask
+    let at = (tableMix(hash) << 1) & mask
+    while (slots[at] !== 0) at = (at + 2) & mask
+    slots[at] = entry
+    slots[at + 1] = hash
   }
 
   #grow(): void {
-    const entries = this.#entries
-    const hashes = this.#hashes
-    this.#entries = new Int32Array(entries.length * 2)
-    this.#hashes = new Int32Array(entries.length * 2)
-    this.#mask = entries.length * 2 - 1
-    for (let slot = 0; slot < entries.length; slot++) {
-      const entry = entries[slot]!
-      if (entry !== 0) this.#place(hashes[slot]!, entry)
+    const old = this.#slots
+    this.#slots = new Int32Array(2 * old.length)
+    this.#mask = 2 * old.length - 2
+    for (let at = 0; at < old.length; at += 2) {
+      const entry = old[at]!
+      if (entry !== 0) this.#place(old[at + 1]!, entry)
     }
   }
 }

@@ -58,8 +58,7 @@ export function compileLoop<State>(spec: LoopSpec): Loop<State> {
   return (make as (...values: unknown[]) => Loop<State>)(...Object.values(parts))
 }
 
-/** Exported for tests and for people who want to see it. */
-export function loopText({ source, steps, sink, name }: LoopSpec, parts: readonly string[]): string {
+function loopText({ source, steps, sink, name }: LoopSpec, parts: readonly string[]): string {
   const shape = SHAPES[source.kind]
   const element = source.kind === 'range' ? rangeElement(source) : shape.element
   const chain = (body: (x: string, stop: string) => string): string =>

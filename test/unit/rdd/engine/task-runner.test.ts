@@ -3,7 +3,9 @@ import { crc32 } from 'node:zlib'
 import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { ShoalError } from '../../../../src/base/errors.ts'
+import { capture, encodeClosure } from '../../../../src/rdd/closure/index.ts'
 import { encodeRows } from '../../../../src/rdd/codec/index.ts'
+import { TaskRunner } from '../../../../src/rdd/engine/index.ts'
 import type { Step } from '../../../../src/rdd/plan.ts'
 import { collect, MemoryPorts, PlanMaker, rowsOf, runPlan, taskInput } from './plan-support.ts'
 
@@ -310,6 +312,27 @@ describe('task runner: failures', () => {
     expect(stack).toMatch(/explode .*task-runner\.test\.ts\S*:\d+/)
     expect(stack).toContain('caused by: Error: the deeper reason')
     expect(stack).not.toMatch(/shoal-generated|src\/rdd\/engine|node:internal/)
+  })
+
+  it('reports a captured closure at the line where its author wrote it', async () => {
+    const maker = numbers(3, new PlanMaker())
+    const limit = 1
+    const plan = maker.plan({ kind: 'forEach', fn: { kind: 'closure', id: 0 } })
+    const line = Number(/:(\d+):\d+\)?$/.exec(new Error('here').stack!.split('\n')[1]!)![1]) + 2
+    const fail = (x: number): void => {
+      if (x > limit) throw new Error(`${x} is over ${limit}`)
+    }
+    plan.closures.push(encodeClosure(capture(fail)))
+    const outcome = await new TaskRunner().runTask(
+      'job',
+      plan,
+      taskInput(plan, 1, 2, { kind: 'result' }),
+      new MemoryPorts(),
+    )
+    if (outcome.type !== 'failed') throw new Error('it did not fail')
+    const { message, stack } = outcome.error.details as { message: string; stack: string }
+    expect(message).toBe('Error: 2 is over 1')
+    expect(stack.split('\n')[1]).toMatch(new RegExp(`task-runner\\.test\\.ts\\S*:${line}:\\d+`))
   })
 
   it('reports whatever else was thrown', async () => {
