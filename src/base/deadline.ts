@@ -23,6 +23,8 @@ export function withDeadline(what: string, timeoutMs: number, signal?: AbortSign
 
 /** Settles as `promise`, or rejects with the signal's reason as soon as it aborts; the promise itself goes on. */
 export async function raceAbort<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  // Nobody waits for it once the signal has won: its failure must not count as unhandled then.
+  promise.catch(() => undefined)
   signal.throwIfAborted()
   const aborted = Promise.withResolvers<never>()
   const onAbort = (): void => aborted.reject(signal.reason as Error)
