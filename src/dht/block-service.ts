@@ -50,7 +50,7 @@ export class BlockService {
   register(transport: Transport): void {
     transport.handle(blockWrite, async ({ head, body, signal }) => {
       this.#checkLease(head.blockId, head.path, head.leaseIndex)
-      const stored = await this.#ports.store.write(head.blockId, quiet(body), { signal })
+      const stored = await this.#ports.store.write(head.blockId, body, { signal })
       return { ...replyOf(stored), durable: true as const }
     })
     transport.handle(blockRead, async incoming => this.#read(incoming))
@@ -68,7 +68,7 @@ export class BlockService {
   readonly sink: ReplicaSink = async (peer, plan, body, signal) => {
     const { blockId, path, leaseIndex } = plan
     const { transport, store } = this.#ports
-    if (peer === transport.self) return replyOf(await store.write(blockId, quiet(body), { signal }))
+    if (peer === transport.self) return replyOf(await store.write(blockId, body, { signal }))
     const timeoutMs = this.#options.blockWriteTimeoutMs
     const { head } = await transport.call(
       peer,
@@ -221,7 +221,7 @@ export class BlockService {
       { timeoutMs: readHeadTimeoutMs, signal },
     )
     const body = withIdleLimit(reply.body, `block ${blockId} from ${source}`, readIdleMs, signal)
-    return this.#ports.store.write(blockId, quiet(body), { signal, expect: { sizeBytes: bytes, sha256 } })
+    return this.#ports.store.write(blockId, body, { signal, expect: { sizeBytes: bytes, sha256 } })
   }
 
   async #inventory(startAfter: BlockId | undefined, limit = PAGE_MAX) {
@@ -241,27 +241,4 @@ function replyOf({ blockId, sizeBytes, sha256 }: StoredBlock): {
   sha256: string
 } {
   return { blockId, bytes: sizeBytes, sha256 }
-}
-
-/**
- * The same stream, whose failures need no listener: a writer that races a chunk against its own signal may have stopped listening
- * when the stream fails for the same reason, and a rejection that nobody hears would end the process.
- */
-function quiet(source: AsyncIterable<Uint8Array>): AsyncIterable<Uint8Array> {
-  return {
-    [Symbol.asyncIterator]() {
-      const iterator = source[Symbol.asyncIterator]()
-      return {
-        next() {
-          const next = iterator.next()
-          forget(next)
-          return next
-        },
-        async return() {
-          await iterator.return?.()
-          return { value: undefined, done: true }
-        },
-      }
-    },
-  }
 }

@@ -1,12 +1,16 @@
 import { z } from 'zod'
 import { message } from '../base/index.ts'
+import { dhtCommandSchema } from '../dht/index.ts'
+import { memberCommand } from '../gossip/index.ts'
+import { jobsCommand } from '../rdd/index.ts'
 import type { LogCommand } from './replicated-state.machine.ts'
 
-/** A command for the replicated log. Only its frame is checked here: each sub-machine refuses what it cannot carry out. */
-const logCommand = z.object({
-  part: z.enum(['gossip', 'dht', 'rdd']),
-  command: z.looseObject({ type: z.string() }),
-}) as unknown as z.ZodType<LogCommand>
+/** A command for the replicated log. What does not fit its schema never gets there: every peer would have to apply it. */
+const logCommand: z.ZodType<LogCommand> = z.discriminatedUnion('part', [
+  z.object({ part: z.literal('gossip'), command: memberCommand }),
+  z.object({ part: z.literal('dht'), command: dhtCommandSchema }),
+  z.object({ part: z.literal('rdd'), command: jobsCommand }),
+])
 
 /** Asks the leader to commit a command; answers what applying it answered. Safe to repeat only as the command is. */
 export const proposeCommand = message({

@@ -4,6 +4,7 @@ import { dirname, join, resolve } from 'node:path'
 import { z } from 'zod'
 import { ShoalError } from '../base/index.ts'
 import { MESH_KEY_FILE, readMeshKey } from './net/index.ts'
+import { lockHolder } from './process-lock.ts'
 
 /** Where a local mesh keeps everything, below the folder it was started in. */
 export const MESH_DIRECTORY = '.shoal'
@@ -89,18 +90,11 @@ export class MeshDirectory {
     for (const name of names.filter(file => file.endsWith('.json')).sort()) {
       const text = await readFile(join(folder, name), 'utf8').catch(() => '')
       const parsed = peerRecord.safeParse(parseJson(text))
-      if (parsed.success && isRunning(parsed.data.pid)) found.push(parsed.data)
+      if (!parsed.success) continue
+      // A pid alone may be another process's by now.
+      if ((await lockHolder(parsed.data.directory))?.pid === parsed.data.pid) found.push(parsed.data)
     }
     return found
-  }
-}
-
-function isRunning(pid: number): boolean {
-  try {
-    process.kill(pid, 0)
-    return true
-  } catch (error) {
-    return (error as { code?: string }).code === 'EPERM'
   }
 }
 

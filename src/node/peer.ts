@@ -249,10 +249,11 @@ class RunningPeer implements Peer {
   }
 
   #isReady(peers: number): boolean {
-    const { leader, voters, votersTarget } = this.#meshLog.log.status()
+    const { leader, voters, votersTarget, votersCommitted } = this.#meshLog.log.status()
     const { members } = this.#meshLog.state
     const up = members.members().filter(member => member.state === 'up').length
-    return this.#admitted && leader !== undefined && up >= peers && voters.length >= votersTarget
+    const grown = votersCommitted && voters.length >= votersTarget
+    return this.#admitted && leader !== undefined && up >= peers && grown
   }
 
   async leave(): Promise<void> {

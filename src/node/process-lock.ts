@@ -56,12 +56,20 @@ export class ProcessLock implements AsyncDisposable {
   }
 }
 
-/** The living process that has a directory locked, sure to be that very process; undefined when there is none. */
-export async function lockHolder(directory: string): Promise<number | undefined> {
+/** One run of a process: a pid alone may be another's by now. */
+export interface ProcessRun {
+  pid: number
+  startTime: string
+}
+
+/** The living process that has a directory locked; undefined when there is none. */
+export async function lockHolder(directory: string): Promise<ProcessRun | undefined> {
   const names = await readdir(directory).catch(() => [] as string[])
   for (const name of names) {
-    const match = LOCK_NAME.exec(name)
-    if (match !== null && isAlive(Number(match[1]), match[2]!)) return Number(match[1])
+    const [, pid, startTime] = LOCK_NAME.exec(name) ?? []
+    if (pid === undefined || startTime === undefined) continue
+    const run = { pid: Number(pid), startTime }
+    if (isRunning(run)) return run
   }
   return undefined
 }
@@ -73,13 +81,14 @@ async function otherHolder(directory: string): Promise<number | undefined> {
     if (match === null) continue
     const pid = Number(match[1])
     if (pid === process.pid && match[2] === (startTimeOf(pid) ?? 'unknown')) continue
-    if (isAlive(pid, match[2]!)) return pid
+    if (isRunning({ pid, startTime: match[2]! })) return pid
     await unlink(join(directory, name)).catch(() => undefined)
   }
   return undefined
 }
 
-function isAlive(pid: number, startTime: string): boolean {
+/** False when it has ended, and when it is only a zombie. */
+export function isRunning({ pid, startTime }: ProcessRun): boolean {
   const now = startTimeOf(pid)
   if (now !== undefined) return now === startTime
   if (hasProc) return false

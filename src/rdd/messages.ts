@@ -1,11 +1,16 @@
 import { z } from 'zod'
 import type { ErrorCode, WireError } from '../base/errors.ts'
 import { message } from '../base/transport.ts'
+import type { JobsCommand } from './jobs.machine.ts'
 
 /**
  * What requesters, leader and executors say to one another about jobs. Requester and leader speak through the peer that
  * the requester is attached to (`node/relay.ts`); executors and leader speak directly.
  */
+
+/** Names and ids in the replicated list of jobs, and why one failed: kept by every peer, so kept short. */
+export const NAME_MAX = 256
+export const REASON_MAX = 2_000
 
 const count = z.number().int().nonnegative()
 const bytes = z.custom<Uint8Array>(value => value instanceof Uint8Array)
@@ -284,3 +289,24 @@ export const acceptResult = message({
   request: z.object({ jobId: z.string(), partition: count }),
   reply: nothing,
 })
+
+// Requester of a job → the replicated log, through the leader
+
+export const jobsCommand: z.ZodType<JobsCommand> = z.discriminatedUnion('type', [
+  z.object({
+    type: z.literal('job-start'),
+    jobId: z.string().max(NAME_MAX),
+    name: z.string().max(NAME_MAX),
+    requester: z.string().max(NAME_MAX),
+    relay: z.string().max(NAME_MAX),
+    planHash: z.string().max(NAME_MAX),
+  }),
+  z.object({
+    type: z.literal('job-end'),
+    jobId: z.string().max(NAME_MAX),
+    status: z.enum(['done', 'failed', 'cancelled']),
+    reason: z.string().max(REASON_MAX).exactOptional(),
+    tasks: count.exactOptional(),
+    retried: count.exactOptional(),
+  }),
+])

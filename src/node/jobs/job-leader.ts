@@ -18,8 +18,10 @@ import {
   inventory,
   JOBS,
   jobUpdate,
+  NAME_MAX,
   partitionInputs,
   planStages,
+  REASON_MAX,
   runTasks,
   Scheduler,
   type JobProgress,
@@ -116,7 +118,8 @@ export class JobLeader {
     this.#jobs.set(jobId, job)
     this.#step({ type: 'job-submitted', job: spec })
     if (known !== undefined) return
-    const { name, requester, planHash } = submission
+    const { requester, planHash } = submission
+    const name = submission.name.slice(0, NAME_MAX)
     this.#record({
       type: 'job-start',
       jobId,
@@ -361,7 +364,7 @@ export class JobLeader {
     const job = this.#jobs.get(jobId)
     if (job === undefined) return
     const status = error.code === 'JOB_CANCELLED' ? 'cancelled' : 'failed'
-    this.#record({ type: 'job-end', jobId, status, reason: error.message })
+    this.#record({ type: 'job-end', jobId, status, reason: error.message.slice(0, REASON_MAX) })
     this.#update(job, { jobId, epoch: job.requester.epoch, state: 'failed', error })
   }
 
