@@ -10,7 +10,7 @@ import { reduceSideSink } from './combine-sinks.ts'
 import { ENGINE } from './config.ts'
 import type { SinkCode } from './fused-loop.ts'
 import { Pipeline, type ResolvedStep, type SinkHooks } from './pipeline.ts'
-import { cogroupSink, encoderSink, type GroupState } from './sinks.ts'
+import { cogroupSink, encoderSink, type EncoderState, type GroupState } from './sinks.ts'
 import type { TaskContext } from './task-context.ts'
 import { firstByteOf, TextLines } from './text-lines.ts'
 
@@ -54,7 +54,8 @@ export class BranchRunner {
   async encode(branch: Branch, name: string, lastStep?: () => ResolvedStep): Promise<RowEncoder> {
     const encoder = new RowEncoder()
     const hooks = this.encoderHooks(branch, encoder)
-    const destination = { name, sink: () => encoderSink, state: { encoder }, hooks }
+    const state: EncoderState = { encoder }
+    const destination = { name, sink: () => encoderSink, state, hooks }
     await this.drive(branch, lastStep === undefined ? destination : { ...destination, lastStep })
     return encoder
   }

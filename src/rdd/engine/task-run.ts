@@ -17,7 +17,10 @@ import {
   forEachSink,
   takeSink,
   textSink,
+  type BucketState,
+  type CountState,
   type FoldState,
+  type TakeState,
   type TextState,
 } from './sinks.ts'
 import type { TaskContext } from './task-context.ts'
@@ -54,7 +57,7 @@ export class TaskRun {
       case 'collect':
         return this.#runner.encode(branch, name)
       case 'count': {
-        const state = { count: 0 }
+        const state: CountState = { count: 0 }
         await this.#runner.drive(branch, { name, sink: () => countSink, state })
         return encoded([state.count])
       }
@@ -93,8 +96,8 @@ export class TaskRun {
   async #take(branch: Branch, count: number): Promise<RowEncoder> {
     const encoder = new RowEncoder()
     const hooks = this.#runner.encoderHooks(branch, encoder)
-    const destination = { name: 'take', sink: () => takeSink, state: { encoder, count }, hooks }
-    if (count > 0) await this.#runner.drive(branch, destination)
+    const state: TakeState = { encoder, count }
+    if (count > 0) await this.#runner.drive(branch, { name: 'take', sink: () => takeSink, state, hooks })
     return encoder
   }
 
@@ -138,7 +141,8 @@ export class TaskRun {
         () => output.flush(),
         () => output.measure(),
       )
-      await this.#runner.drive(branch, { name, sink, state: { buckets: output.buckets }, hooks: { block } })
+      const state: BucketState = { buckets: output.buckets }
+      await this.#runner.drive(branch, { name, sink, state, hooks: { block } })
     } else {
       await this.#combined(branch, name, combine, output, operator)
     }
