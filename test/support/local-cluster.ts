@@ -1,0 +1,157 @@
+import { mkdirSync, mkdtempSync } from 'node:fs'
+import { rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { attach, readMeshKey, type Mesh, type PeerStatus } from '../../src/node/index.ts'
+import { PeerProcess } from './peer-process.ts'
+import type { PeerSettings } from './peer-settings.ts'
+import { waitFor } from './wait-for.ts'
+
+export type ClusterSettings = Partial<Omit<PeerSettings, 'name' | 'dataDirectory' | 'join' | 'meshKeyHex'>>
+
+/** Peers as processes on this machine, in a temporary folder that goes with them. */
+export class LocalCluster implements AsyncDisposable {
+  readonly directory = mkdtempSync(join(tmpdir(), 'shoal-e2e-'))
+  readonly peers: PeerProcess[] = []
+  readonly #settings: ClusterSettings
+  readonly #clients = new Set<Mesh>()
+  #key: Uint8Array | undefined
+
+  private constructor(settings: ClusterSettings) {
+    this.#settings = settings
+    mkdirSync(join(this.directory, 'log'))
+  }
+
+  /** Resolves when all peers are members and the mesh has the voters its size asks for. */
+  static async start(peers: number, settings: ClusterSettings = {}): Promise<LocalCluster> {
+    const cluster = new LocalCluster({ workers: 1, ...settings })
+    try {
+      await cluster.add()
+      await Promise.all(Array.from({ length: peers - 1 }, () => cluster.add()))
+      await cluster.ready()
+      return cluster
+    } catch (error) {
+      console.error(cluster.logs())
+      await cluster[Symbol.asyncDispose]()
+      throw error
+    }
+  }
+
+  get key(): Uint8Array {
+    if (this.#key === undefined) throw new Error('the cluster has no peer yet')
+    return this.#key
+  }
+
+  /** One more peer: the first creates the mesh, the others join it. */
+  async add(settings: ClusterSettings & { meshKeyHex?: string } = {}): Promise<PeerProcess> {
+    const peer = this.prepare(settings)
+    await peer.start()
+    this.#key ??= await readMeshKey(peer.dataDirectory)
+    return peer
+  }
+
+  /** The same, not started yet. */
+  prepare(settings: ClusterSettings & { meshKeyHex?: string } = {}): PeerProcess {
+    const name = `p${this.peers.length + 1}`
+    const joining =
+      this.#key === undefined
+        ? {}
+        : {
+            join: this.running().flatMap(peer => [...peer.addresses]),
+            meshKeyHex: Buffer.from(this.#key).toString('hex'),
+          }
+    const peer = new PeerProcess(
+      {
+        host: name,
+        ...this.#settings,
+        ...joining,
+        ...settings,
+        name,
+        dataDirectory: join(this.directory, name),
+      },
+      join(this.directory, 'log', `${name}.log`),
+    )
+    this.peers.push(peer)
+    return peer
+  }
+
+  running(): PeerProcess[] {
+    return this.peers.filter(peer => peer.isRunning)
+  }
+
+  /** Attaches as a client to this peer, or to any that runs. */
+  async connect(peer?: PeerProcess): Promise<Mesh> {
+    const peers = peer === undefined ? this.running() : [peer]
+    const mesh = await attach({
+      peers: peers.flatMap(({ addresses }) => [...addresses]),
+      meshKey: this.key,
+      timeoutMs: 20_000,
+    })
+    this.#clients.add(mesh)
+    return mesh
+  }
+
+  /** Clients attached to the first peers that run, one each. */
+  async clients(count: number): Promise<Mesh[]> {
+    return await Promise.all(
+      this.running()
+        .slice(0, count)
+        .map(peer => this.connect(peer)),
+    )
+  }
+
+  /** The peer that most running peers take for the leader, when it runs and agrees. */
+  async leader(): Promise<PeerProcess> {
+    return await waitFor('a leader that serves', async () => {
+      for (const peer of this.running()) {
+        const status = await peer.status().catch(() => undefined)
+        if (status?.role === 'leader' && status.leader === peer.id) return peer
+      }
+      return undefined
+    })
+  }
+
+  /** Running peers that do not lead. */
+  async followers(): Promise<PeerProcess[]> {
+    const leader = await this.leader()
+    return this.running().filter(peer => peer !== leader)
+  }
+
+  /** Every running peer agrees on leader, members and voters, and all of them are up and alive. */
+  async ready(timeoutMs = 90_000): Promise<void> {
+    await waitFor(
+      'the mesh to agree',
+      async () => {
+        const statuses = await Promise.all(this.running().map(peer => peer.status()))
+        return statuses.every(status => this.#agrees(status, statuses[0]!))
+      },
+      timeoutMs,
+    )
+  }
+
+  #agrees(status: PeerStatus, first: PeerStatus): boolean {
+    const ids = new Set(this.running().map(({ id }) => id))
+    const up = status.members.filter(({ state, liveness }) => state === 'up' && liveness === 'alive')
+    return (
+      status.leader !== undefined &&
+      status.leader === first.leader &&
+      status.term === first.term &&
+      ids.has(status.leader) &&
+      up.length === ids.size &&
+      up.every(({ peerId }) => ids.has(peerId)) &&
+      status.voters.length >= status.votersTarget &&
+      status.voters.every(voter => ids.has(voter))
+    )
+  }
+
+  /** The end of every peer's log. */
+  logs(lines = 60): string {
+    return this.peers.map(peer => `--- ${peer.name} (${peer.id})\n${peer.logTail(lines)}`).join('\n')
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.allSettled([...this.#clients].map(client => client.close()))
+    await Promise.allSettled(this.peers.map(peer => peer.kill()))
+    await rm(this.directory, { recursive: true, force: true, maxRetries: 5 })
+  }
+}

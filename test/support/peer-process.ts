@@ -1,0 +1,162 @@
+import { spawn, type ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { closeSync, openSync, readFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import { raceAbort, withDeadline } from '../../src/base/index.ts'
+import type { PeerStatus } from '../../src/node/index.ts'
+import type { PeerReport, PeerSettings, StatusQuestion } from './peer-settings.ts'
+
+const MAIN = fileURLToPath(new URL('peer-main.ts', import.meta.url))
+/** A cold start on a busy machine; a healthy one takes a second or two. */
+const START_TIMEOUT_MS = 60_000
+const END_TIMEOUT_MS = 20_000
+const STATUS_TIMEOUT_MS = 5_000
+
+/** Every process that still runs: killed when this one ends in whatever way it can notice; else they notice themselves. */
+const running = new Set<ChildProcess>()
+process.once('exit', () => {
+  for (const child of running) child.kill('SIGKILL')
+})
+
+/** A peer could not start, with the code it gave. */
+export class PeerStartError extends Error {
+  readonly code: string
+
+  constructor(name: string, code: string, message: string) {
+    super(`peer ${name} did not start: ${code}: ${message}`)
+    this.code = code
+  }
+}
+
+/** A real process that runs one peer, on a directory and, from the second start on, a port of its own. */
+export class PeerProcess {
+  readonly name: string
+  readonly logFile: string
+  readonly #settings: PeerSettings
+  #child: ChildProcess | undefined
+  #id = ''
+  #addresses: string[] = []
+  #seq = 0
+  #paused = false
+  readonly #questions = new Map<number, (status: PeerStatus) => void>()
+
+  constructor(settings: PeerSettings, logFile: string) {
+    this.name = settings.name
+    this.#settings = settings
+    this.logFile = logFile
+  }
+
+  /** Stays the same over restarts. */
+  get id(): string {
+    return this.#id
+  }
+
+  get addresses(): readonly string[] {
+    return this.#addresses
+  }
+
+  get dataDirectory(): string {
+    return this.#settings.dataDirectory
+  }
+
+  get pid(): number {
+    return this.#child?.pid ?? 0
+  }
+
+  /** Neither killed nor stopped; a paused process runs. */
+  get isRunning(): boolean {
+    return this.#child !== undefined
+  }
+
+  /** Resolves when it listens. @throws PeerStartError with the code it ended with. */
+  async start(): Promise<void> {
+    if (this.#child !== undefined) throw new Error(`${this.name} runs already`)
+    const log = openSync(this.logFile, 'a')
+    const settings = { ...this.#settings, ...this.#listen() }
+    const child = spawn(process.execPath, ['--no-warnings', MAIN, JSON.stringify(settings)], {
+      stdio: ['ignore', log, log, 'ipc'],
+    })
+    closeSync(log)
+    running.add(child)
+    this.#child = child
+    this.#paused = false
+    const serving = Promise.withResolvers<void>()
+    child.on('message', (report: PeerReport) => {
+      if (report.type === 'serving') {
+        this.#id = report.id
+        this.#addresses = report.addresses
+        serving.resolve()
+      } else if (report.type === 'failed') {
+        serving.reject(new PeerStartError(this.name, report.code, report.message))
+      } else {
+        this.#questions.get(report.seq)?.(report.status)
+        this.#questions.delete(report.seq)
+      }
+    })
+    child.once('exit', (code, signal) => {
+      running.delete(child)
+      if (this.#child === child) this.#child = undefined
+      serving.reject(new PeerStartError(this.name, `exit ${code ?? signal}`, this.logTail()))
+    })
+    using deadline = withDeadline(`the start of ${this.name}`, START_TIMEOUT_MS)
+    await raceAbort(serving.promise, deadline)
+  }
+
+  /** The port of the first start again, so that the others' addresses stay right. */
+  #listen(): { listen?: string[] } {
+    const [address] = this.#addresses
+    return address === undefined ? {} : { listen: [address.replace(/\/p2p\/.*$/, '')] }
+  }
+
+  /** SIGKILL: no good-bye, no flush. Resolves when the process is gone. */
+  async kill(): Promise<void> {
+    await this.#end('SIGKILL')
+  }
+
+  /** SIGTERM: the peer stops gracefully. @returns its exit code. */
+  async stop(): Promise<number | null> {
+    return await this.#end('SIGTERM')
+  }
+
+  async #end(signal: NodeJS.Signals): Promise<number | null> {
+    const child = this.#child
+    if (child === undefined) return null
+    const ended = once(child, 'exit') as Promise<[number | null]>
+    child.kill(signal)
+    if (this.#paused && signal !== 'SIGKILL') this.resume()
+    using deadline = withDeadline(`the end of ${this.name} by ${signal}`, END_TIMEOUT_MS)
+    const [code] = await raceAbort(ended, deadline)
+    return code
+  }
+
+  /** SIGSTOP: it stands still, with all its connections open. */
+  pause(): void {
+    this.#child?.kill('SIGSTOP')
+    this.#paused = true
+  }
+
+  /** SIGCONT. */
+  resume(): void {
+    this.#child?.kill('SIGCONT')
+    this.#paused = false
+  }
+
+  /** As the peer itself sees it. @throws when it does not run or does not answer soon. */
+  async status(): Promise<PeerStatus> {
+    const child = this.#child
+    if (child === undefined || this.#paused) throw new Error(`${this.name} does not run`)
+    const seq = ++this.#seq
+    const answer = Promise.withResolvers<PeerStatus>()
+    this.#questions.set(seq, answer.resolve)
+    const question: StatusQuestion = { type: 'status', seq }
+    child.send(question, error => {
+      if (error !== null) answer.reject(error)
+    })
+    using deadline = withDeadline(`the status of ${this.name}`, STATUS_TIMEOUT_MS)
+    return await raceAbort(answer.promise, deadline)
+  }
+
+  logTail(lines = 60): string {
+    return readFileSync(this.logFile, 'utf8').split('\n').slice(-lines).join('\n')
+  }
+}
