@@ -5,8 +5,10 @@ export const EXECUTOR = {
   cancelGraceMs: 200,
   /** Pieces of a bucket or result on the wire. */
   chunkBytes: 256 * 1024,
-  /** First wait before a result is offered again to a requester that could not be reached; doubles up to 5 s. */
+  /** First wait before a result is offered again to a requester that could not be reached; doubles… */
   offerAgainMs: 200,
+  /** …up to this. */
+  offerAgainMaxMs: 5_000,
   /** Between tries to report an ended task while no leader answers… */
   reportAgainMs: 250,
   /** …and how many: 30 s, after which a leader has long asked for the inventory. */

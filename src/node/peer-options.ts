@@ -26,6 +26,10 @@ export interface PeerOptions {
   cacheBytes?: number
   /** Bytes one task may hold in its tables before TASK_MEMORY. @default 512 MiB */
   taskBytes?: number
+  /** Heap of a worker thread in MiB; a task that needs more ends its thread only. @default 1024 */
+  oldSpaceMb?: number
+  /** Free space of the disk that is never given to blocks. @default 256 MiB */
+  diskReserveBytes?: number
   /** @default silent */
   log?: Logger
   /** Timers, for tests and small meshes. */

@@ -81,7 +81,12 @@ export async function createPeer(options: PeerOptions): Promise<Peer> {
     }),
   )
   if (base.genesis) await directory.writeMesh({ meshId: base.meshId, name: base.name, generation: 1 })
-  const store = await DiskBlockStore.open({ directory: directory.path, peer: base.name })
+  const { diskReserveBytes } = options
+  const store = await DiskBlockStore.open({
+    directory: directory.path,
+    peer: base.name,
+    ...(diskReserveBytes === undefined ? {} : { diskReserveBytes }),
+  })
   const peer = new RunningPeer({ options, directory, base, meshLog, store, log })
   stack.defer(() => peer.close())
   await peer.start()
@@ -174,7 +179,7 @@ class RunningPeer implements Peer {
         outputBytes: PEER.outputBytes,
         cacheBytes: options.cacheBytes ?? PEER.cacheBytes,
         taskBytes: options.taskBytes ?? PEER.taskBytes,
-        oldSpaceMb: PEER.oldSpaceMb,
+        oldSpaceMb: options.oldSpaceMb ?? PEER.oldSpaceMb,
       },
     )
     this.#keeper = new MembersKeeper({

@@ -1,5 +1,4 @@
 import { crc32 } from 'node:zlib'
-import { pipe } from 'it-pipe'
 import type { z } from 'zod'
 import {
   ShoalError,
@@ -22,24 +21,22 @@ import {
   forgetJob,
   forgetSession,
   inventory,
-  JOBS,
-  resultReady,
   resultTaken,
   runTasks,
   taskEnded,
   type EndedOutcome,
   type Requester,
-  type ShuffleLocations,
   type TaskId,
   type TaskInput,
   type TaskOutcome,
 } from '../../rdd/index.ts'
 import { EXECUTOR } from '../config.ts'
 import type { Deliver } from '../relay.ts'
-import { bucketHeader, fetchFailed, mergeInMapOrder, readBuckets } from './bucket-stream.ts'
 import { OutputStore } from './output-store.ts'
 import { PartFiles, type StoredPart } from './part-files.ts'
 import { PartitionCache } from './partition-cache.ts'
+import { ResultHandOver } from './result-hand-over.ts'
+import { ShuffleExchange } from './shuffle-exchange.ts'
 import { WorkerPool } from './worker-pool.ts'
 import type { RunningTask, ThreadOutcome } from './worker-thread.ts'
 
@@ -93,6 +90,8 @@ export class Executor {
   readonly #cache: PartitionCache
   readonly #pool: WorkerPool
   readonly #parts: PartFiles
+  readonly #shuffles: ShuffleExchange
+  readonly #results: ResultHandOver
   readonly #jobs = new Map<string, Job>()
   readonly #running = new Map<string, { jobId: string; id: TaskId }>()
   readonly #closing = new AbortController()
@@ -103,6 +102,15 @@ export class Executor {
     this.#options = options
     this.#store = new OutputStore({ directory: options.outputDirectory, memoryBytesMax: options.outputBytes })
     this.#cache = new PartitionCache({ bytesMax: options.cacheBytes })
+    this.#shuffles = new ShuffleExchange(ports.transport, this.#store)
+    this.#results = new ResultHandOver({
+      self: ports.transport.self,
+      store: this.#store,
+      deliver: ports.deliver,
+      wanted: (jobId, job) => this.#jobs.get(jobId) === job,
+      signal: this.#closing.signal,
+      log: ports.log,
+    })
     this.#parts = new PartFiles((path, source) => ports.putPart(path, source))
     this.#pool = new WorkerPool({
       workers: options.workers,
@@ -117,7 +125,7 @@ export class Executor {
       services: {
         readBlock: (blockId, start, end, holders, signal) =>
           ports.readBlock(blockId, { start, end }, holders, signal),
-        fetchBuckets: (locations, reduce, signal) => this.#fetchBuckets(locations, reduce, signal),
+        fetchBuckets: (locations, reduce, signal) => this.#shuffles.fetch(locations, reduce, signal),
         keepPartition: (worker, fingerprint, partition, bytes) => {
           const job = this.#jobs.get(worker.task?.jobId ?? '')
           if (job === undefined) return
@@ -180,13 +188,8 @@ export class Executor {
         outputs: this.#store.list(),
       }
     })
-    transport.handle(fetchBuckets, ({ head }) => ({ head: {}, body: this.#serveBuckets(head) }))
-    transport.handle(fetchResult, async ({ head }) => {
-      const sealed = await this.#store.result(head.jobId, head.partition)
-      if (sealed === undefined) throw new ShoalError('JOB_UNKNOWN', { job: head.jobId })
-      const { bytes, checksum } = sealed
-      return { head: { sizeBytes: bytes.byteLength, checksum }, body: inChunks(bytes) }
-    })
+    transport.handle(fetchBuckets, ({ head }) => ({ head: {}, body: this.#shuffles.serve(head) }))
+    transport.handle(fetchResult, async ({ head }) => await this.#results.serve(head))
     transport.handle(acceptResult, async ({ head }) => {
       await this.#store.dropResult(head.jobId, head.partition)
       const leader = this.#ports.leader()
@@ -280,7 +283,7 @@ export class Executor {
       case 'result': {
         const made = job.save === undefined ? outcome : await this.#closePart(task, outcome)
         const { checksum, rows, metrics } = made
-        const accepted = await this.#handOver(job, jobId, id, made)
+        const accepted = await this.#results.handOver(job, jobId, id, made)
         return { type: 'result', checksum, sizeBytes: made.bytes.byteLength, rows, accepted, metrics }
       }
       case 'failed': {
@@ -310,56 +313,6 @@ export class Executor {
     return `${save}/_attempts/${job}/${part}.${term}.${attempt}`
   }
 
-  /** Small results travel at once, large ones are sealed and pulled; true when the requester has it. */
-  async #handOver(job: Job, jobId: string, id: TaskId, made: ResultOutcome): Promise<boolean> {
-    const { bytes, checksum, rows } = made
-    const small = bytes.byteLength <= JOBS.inlineResultBytes
-    if (!small) await this.#store.sealResult({ jobId, session: job.session, id, checksum }, bytes)
-    const head = {
-      jobId,
-      id,
-      executor: this.#ports.transport.self,
-      checksum,
-      rows,
-      sizeBytes: bytes.byteLength,
-    }
-    try {
-      const offer = { ...head, epoch: job.requester.epoch, ...(small ? { inline: bytes } : {}) }
-      const { taken } = await this.#ports.deliver(job.requester, resultReady, offer)
-      if (taken) return true
-    } catch (error) {
-      this.#ports.log.debug({ jobId, error: toWire(error) }, 'the requester could not be told of a result')
-      void this.#offerAgain(job, jobId, id, { checksum, rows, sizeBytes: bytes.byteLength })
-    }
-    if (small) await this.#store.sealResult({ jobId, session: job.session, id, checksum }, bytes)
-    return false
-  }
-
-  /** The requester's peer may be gone for a moment: the sealed result is offered until it is taken or forgotten. */
-  async #offerAgain(
-    job: Job,
-    jobId: string,
-    id: TaskId,
-    made: { checksum: number; rows: number; sizeBytes: number },
-  ): Promise<void> {
-    for (
-      let waitMs: number = EXECUTOR.offerAgainMs;
-      !this.#closing.signal.aborted;
-      waitMs = Math.min(waitMs * 2, 5_000)
-    ) {
-      await sleep(waitMs, { signal: this.#closing.signal }).catch(() => {})
-      if (this.#jobs.get(jobId) !== job) return
-      if ((await this.#store.result(jobId, id.partition)) === undefined) return
-      const head = { jobId, id, executor: this.#ports.transport.self, epoch: job.requester.epoch, ...made }
-      try {
-        await this.#ports.deliver(job.requester, resultReady, head)
-        return
-      } catch {
-        // Still away; the lease decides when to give up.
-      }
-    }
-  }
-
   /** Reports to whoever leads now; a new leader that asked for the inventory since has it from there. */
   async #report(jobId: string, id: TaskId, outcome: EndedOutcome, kept: Job['kept']): Promise<void> {
     for (let tries = 0; tries < EXECUTOR.reportTriesMax && !this.#closing.signal.aborted; tries++) {
@@ -386,76 +339,11 @@ export class Executor {
     await this.#store.dropJob(jobId)
   }
 
-  async *#serveBuckets(head: {
-    shuffle: string
-    reduce: number
-    maps: number[]
-  }): AsyncGenerator<Uint8Array> {
-    for (const map of head.maps) {
-      const bytes = await this.#store.bucket(head.shuffle, map, head.reduce)
-      if (bytes === undefined) throw fetchFailed(head.shuffle, map, this.#ports.transport.self, undefined)
-      yield bucketHeader(map, bytes.byteLength)
-      if (bytes.byteLength > 0) yield* inChunks(bytes)
-    }
-  }
-
-  #fetchBuckets(
-    locations: ShuffleLocations,
-    reduce: number,
-    signal: AbortSignal,
-  ): AsyncIterable<{ map: number; bytes: Uint8Array }> {
-    const { shuffle } = locations
-    return mergeInMapOrder(shuffle, locations.peers, {
-      open: (peer, maps) =>
-        peer === this.#ports.transport.self
-          ? this.#ownBuckets(shuffle, reduce, maps)
-          : this.#remoteBuckets(peer, shuffle, reduce, maps, signal),
-    })
-  }
-
-  async *#ownBuckets(
-    shuffle: string,
-    reduce: number,
-    maps: number[],
-  ): AsyncGenerator<{ map: number; bytes: Uint8Array }> {
-    for (const map of maps) {
-      const bytes = await this.#store.bucket(shuffle, map, reduce)
-      if (bytes === undefined) throw fetchFailed(shuffle, map, this.#ports.transport.self, undefined)
-      yield { map, bytes }
-    }
-  }
-
-  async *#remoteBuckets(
-    peer: PeerId,
-    shuffle: string,
-    reduce: number,
-    maps: number[],
-    signal: AbortSignal,
-  ): AsyncGenerator<{ map: number; bytes: Uint8Array }> {
-    const { body } = await this.#ports.transport.call(
-      peer,
-      fetchBuckets,
-      { shuffle, reduce, maps },
-      { signal },
-    )
-    yield* pipe(body, readBuckets)
-  }
-
   async close(): Promise<void> {
     this.#closing.abort(new ShoalError('CANCELLED', { what: 'executor' }))
     await this.#pool.close()
     await this.#store.close()
   }
-}
-
-/** A body in pieces that the other streams of the connection can go between. */
-function* pieces(bytes: Uint8Array): Generator<Uint8Array> {
-  for (let at = 0; at < bytes.byteLength; at += EXECUTOR.chunkBytes)
-    yield bytes.subarray(at, at + EXECUTOR.chunkBytes)
-}
-
-async function* inChunks(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
-  yield* pieces(bytes)
 }
 
 function partKey(task: RunningTask): string {

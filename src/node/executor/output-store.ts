@@ -121,6 +121,10 @@ export class OutputStore {
     return { bytes, checksum: sealed.checksum }
   }
 
+  hasResult(jobId: string, partition: number): boolean {
+    return this.#sealed.has(resultKey(jobId, partition))
+  }
+
   list(): SealedDescription[] {
     return [...this.#sealed.values()].map(({ jobId, id, shuffle, checksum, sizeBytes }) => ({
       jobId,

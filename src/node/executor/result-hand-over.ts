@@ -1,0 +1,110 @@
+import { ShoalError, sleep, toWire, type Logger, type PeerId } from '../../base/index.ts'
+import { JOBS, resultReady, type Requester, type TaskId } from '../../rdd/index.ts'
+import { EXECUTOR } from '../config.ts'
+import type { Deliver } from '../relay.ts'
+import { inChunks } from './chunks.ts'
+import type { OutputStore } from './output-store.ts'
+
+/** What the hand-over must know of the job; its requester may move while results wait. */
+export interface ResultOwner {
+  session: string
+  requester: Requester
+}
+
+interface Made {
+  bytes: Uint8Array
+  checksum: number
+  rows: number
+}
+
+export interface ResultHandOverParts {
+  self: PeerId
+  store: OutputStore
+  deliver: Deliver
+  /** The job is not over yet. */
+  wanted(jobId: string, owner: ResultOwner): boolean
+  /** Aborts when the executor closes. */
+  signal: AbortSignal
+  log: Logger
+}
+
+/** Gets results to their requester: small ones at once, large ones sealed here until they are pulled. */
+export class ResultHandOver {
+  readonly #parts: ResultHandOverParts
+
+  constructor(parts: ResultHandOverParts) {
+    this.#parts = parts
+  }
+
+  /** True when the requester has it and nothing need be kept. */
+  async handOver(owner: ResultOwner, jobId: string, id: TaskId, made: Made): Promise<boolean> {
+    const { store, log } = this.#parts
+    const { bytes, checksum } = made
+    const small = bytes.byteLength <= JOBS.inlineResultBytes
+    const seal = async (): Promise<void> => {
+      // The result of a job that ended meanwhile would stay for ever.
+      if (this.#parts.wanted(jobId, owner)) {
+        await store.sealResult({ jobId, session: owner.session, id, checksum }, bytes)
+      }
+    }
+    if (!small) await seal()
+    try {
+      if (await this.#offer(owner, jobId, id, made, small ? bytes : undefined)) return true
+      if (small) await seal()
+    } catch (error) {
+      log.debug({ jobId, error: toWire(error) }, 'the requester could not be told of a result')
+      if (small) await seal()
+      void this.#offerAgain(owner, jobId, id, made)
+    }
+    return false
+  }
+
+  /** The body of an answer to `rdd.result.fetch`. */
+  async serve(head: { jobId: string; partition: number }): Promise<{
+    head: { sizeBytes: number; checksum: number }
+    body: AsyncIterable<Uint8Array>
+  }> {
+    const sealed = await this.#parts.store.result(head.jobId, head.partition)
+    if (sealed === undefined) {
+      const text = `the result of partition ${head.partition} of job ${head.jobId} is not here (any more)`
+      throw new ShoalError('JOB_UNKNOWN', { job: head.jobId }, text)
+    }
+    const { bytes, checksum } = sealed
+    return { head: { sizeBytes: bytes.byteLength, checksum }, body: inChunks(bytes) }
+  }
+
+  async #offer(
+    owner: ResultOwner,
+    jobId: string,
+    id: TaskId,
+    { bytes, checksum, rows }: Made,
+    inline: Uint8Array | undefined,
+  ): Promise<boolean> {
+    const { taken } = await this.#parts.deliver(owner.requester, resultReady, {
+      jobId,
+      id,
+      epoch: owner.requester.epoch,
+      executor: this.#parts.self,
+      checksum,
+      rows,
+      sizeBytes: bytes.byteLength,
+      ...(inline === undefined ? {} : { inline }),
+    })
+    return taken
+  }
+
+  /** The requester's peer may be gone for a moment: a sealed result is offered until it is heard of or forgotten. */
+  async #offerAgain(owner: ResultOwner, jobId: string, id: TaskId, made: Made): Promise<void> {
+    const { signal, store } = this.#parts
+    for (let waitMs: number = EXECUTOR.offerAgainMs; !signal.aborted; waitMs *= 2) {
+      await sleep(Math.min(waitMs, EXECUTOR.offerAgainMaxMs), { signal }).catch(() => {})
+      if (!this.#parts.wanted(jobId, owner) || !store.hasResult(jobId, id.partition)) return
+      try {
+        await this.#offer(owner, jobId, id, made, undefined)
+        return
+      } catch {
+        // Still away; the lease decides when to give up.
+      }
+    }
+  }
+}
