@@ -20,17 +20,15 @@ import {
   parseBlockId,
   RepairDriver,
   type FileServicePorts,
-  type RepairMember,
 } from '../dht/index.ts'
-import { MembershipDriver, type LeaderView, type MemberRecord } from '../gossip/index.ts'
+import { MembershipDriver, type LeaderView } from '../gossip/index.ts'
 import { bootstrap, type Bootstrapped } from './bootstrap.ts'
 import { MEMBERS_KEEPER, PEER } from './config.ts'
 import { DataDirectory } from './data-directory.ts'
 import { Executor } from './executor/executor.ts'
-import { JobLeader } from './jobs/job-leader.ts'
 import { JobService } from './jobs/job-service.ts'
+import { LeaderRole, repairMember } from './leader-role.ts'
 import { leaderChanged } from './log-messages.ts'
-import { MembersKeeper } from './members-keeper.ts'
 import type { MeshAccess } from './mesh-access.ts'
 import { MeshLog } from './mesh-log.ts'
 import { Mesh } from './mesh.ts'
@@ -110,7 +108,7 @@ class RunningPeer implements Peer {
   readonly #executor: Executor
   readonly #jobs: JobService
   readonly #relay: Relay
-  readonly #keeper: MembersKeeper
+  readonly #role: LeaderRole
   readonly #log: Logger
   readonly #closing = new AbortController()
   readonly #failure = Promise.withResolvers<ShoalError>()
@@ -182,14 +180,15 @@ class RunningPeer implements Peer {
         oldSpaceMb: options.oldSpaceMb ?? PEER.oldSpaceMb,
       },
     )
-    this.#keeper = new MembersKeeper({
-      self: this.id,
-      records: () => meshLog.state.members.members(),
-      member: peer => this.#membership.member(peer),
-      mayProposeDown: peer => this.#membership.mayProposeDown(peer),
-      probe: peer => this.#membership.probe(peer),
-      propose: command => meshLog.proposeMember(command),
-      log: log.child({ part: 'members' }),
+    this.#role = new LeaderRole({
+      transport,
+      meshLog,
+      membership: this.#membership,
+      repair: this.#repair,
+      jobs: this.#jobs,
+      deliver: this.#relay.deliver,
+      isAlive: peer => this.#isAlive(peer),
+      log,
     })
     this.mesh = new Mesh(this.#access(), log)
   }
@@ -282,9 +281,7 @@ class RunningPeer implements Peer {
     if (this.#closing.signal.aborted) return
     this.#closing.abort(new ShoalError('CANCELLED', { what: 'this peer, which is stopping' }))
     this.mesh.closeJobs()
-    this.#keeper.stop()
-    this.#repair.stop()
-    this.#jobs.lead(undefined)
+    this.#role.resign()
     await this.#executor.close()
     await this.#files[Symbol.asyncDispose]()
     await this.#membership[Symbol.asyncDispose]()
@@ -341,8 +338,8 @@ class RunningPeer implements Peer {
     const leads = view.ready ? view.term : undefined
     if (leads !== this.#leading) {
       this.#leading = leads
-      if (leads === undefined) this.#resign()
-      else this.#lead(leads)
+      if (leads === undefined) this.#role.resign()
+      else this.#role.lead(leads)
     }
     if (view.leader !== undefined && view.term > this.#announcedTerm) {
       this.#announcedTerm = view.term
@@ -354,57 +351,15 @@ class RunningPeer implements Peer {
     }
   }
 
-  #lead(term: number): void {
-    const { state } = this.#meshLog
-    this.#log.info({ term }, 'this peer leads')
-    this.#keeper.start()
-    this.#repair.start(state.members.members().map(repairMember))
-    this.#jobs.lead(
-      new JobLeader({
-        transport: this.#transport,
-        term,
-        holdersOf: (fileId, block) => this.#holdersOf(fileId, block),
-        livePeers: () => this.#liveExecutors(),
-        record: command => this.#meshLog.proposeJob(command),
-        deliver: this.#relay.deliver,
-        clock: systemClock,
-        log: this.#log.child({ part: 'jobs' }),
-      }),
-    )
-  }
-
-  #resign(): void {
-    this.#log.info({}, 'this peer leads no more')
-    this.#keeper.stop()
-    this.#repair.stop()
-    this.#jobs.lead(undefined)
-  }
-
   #leaderHint(): { leader?: PeerId; term: number } {
     const { leader, term } = this.#meshLog.log.status()
     return leader === undefined || leader === this.id ? { term } : { leader, term }
-  }
-
-  /** Members that gossip does not take for dead: a suspect may still be fast enough. */
-  #liveExecutors(): PeerId[] {
-    return this.#meshLog.state.members
-      .members()
-      .filter(member => member.state === 'up' && this.#isAlive(member.peerId))
-      .map(member => member.peerId)
   }
 
   #isAlive(peer: PeerId): boolean {
     if (peer === this.id) return true
     const seen = this.#membership.member(peer)?.state
     return seen === 'alive' || seen === 'suspect'
-  }
-
-  /** Living holders of a committed block, in the order in which tasks should prefer them. */
-  #holdersOf(fileId: string, block: number): string[] {
-    const path = this.#meshLog.state.namespace.pathOf(asFileId(fileId))
-    if (path === undefined) return []
-    const status = this.#meshLog.state.namespace.blocksOf(path)[block]
-    return (status?.holders ?? []).filter(peer => this.#isAlive(peer))
   }
 
   async *#readBlock(
@@ -468,10 +423,4 @@ class RunningPeer implements Peer {
       },
     }
   }
-}
-
-function repairMember(member: MemberRecord): RepairMember {
-  const { peerId, labels, state } = member
-  const seen = state === 'up' ? 'alive' : state === 'down' ? 'dead' : 'left'
-  return { peerId, host: labels.host, zone: labels.zone, weight: state === 'left' ? 0 : 1, state: seen }
 }
