@@ -2,8 +2,8 @@ import type { NodeId, Plan } from './plan.ts'
 import { unionSource } from './planner.ts'
 
 export interface PartitionInputs {
-  /** Blocks of files, in the order they are read. */
-  blocks: { fileId: string; block: number; blockId: string }[]
+  /** Ids of the file blocks that are read, in order. */
+  blocks: string[]
   /** Partitions that need not be computed where they are cached, outermost first. */
   cached: { fingerprint: string; partition: number }[]
 }
@@ -17,9 +17,7 @@ export function partitionInputs(plan: Plan, root: NodeId, partition: number): Pa
     switch (node.op) {
       case 'textFile': {
         const split = node.splits[index]
-        if (split !== undefined) {
-          inputs.blocks.push({ fileId: split.fileId, block: split.block, blockId: split.blockId })
-        }
+        if (split !== undefined) inputs.blocks.push(split.blockId)
         return
       }
       case 'steps':

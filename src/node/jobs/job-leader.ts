@@ -40,7 +40,7 @@ export interface JobLeaderPorts {
   transport: Transport
   term: number
   /** Holders of a block, best first. */
-  holdersOf(fileId: string, block: number): string[]
+  holdersOf(blockId: string): string[]
   /** Peers that may run tasks, this one among them. */
   livePeers(): PeerId[]
   /** Lists the job in the replicated state; may fail without harm to the job. */
@@ -215,8 +215,8 @@ export class JobLeader {
         for (const { fingerprint, partition: index } of inputs.cached) {
           best.push(...this.#cachedAt.peers(fingerprint, index))
         }
-        for (const { fileId, block, blockId } of inputs.blocks) {
-          const peers = this.#ports.holdersOf(fileId, block)
+        for (const blockId of inputs.blocks) {
+          const peers = this.#ports.holdersOf(blockId)
           ;(holdersHere[partition] ??= {})[blockId] = peers
           best.push(...peers)
         }
