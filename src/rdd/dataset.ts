@@ -7,6 +7,17 @@ import { user, type Lineage, type LineageFn, type Partitioning, type UserFunctio
 
 export type Pair<K, V> = readonly [K, V]
 
+/** The type of which a literal is a value: folding many `1`s (`as const`) gives a number, not a 1. */
+export type Widen<T> = T extends number
+  ? number
+  : T extends string
+    ? string
+    : T extends boolean
+      ? boolean
+      : T extends bigint
+        ? bigint
+        : T
+
 /** What the functions of mapPartitions get: an iterator, with its helpers (`map`, `filter`, `take`, …). */
 export type Elements<T> = IteratorObject<T, undefined, unknown>
 

@@ -1,5 +1,13 @@
 import { encodeRows } from './codec/index.ts'
-import { type Elements, origin, type Pair, partitionCount, partitioning, type Row } from './dataset.ts'
+import {
+  type Elements,
+  origin,
+  type Pair,
+  partitionCount,
+  partitioning,
+  type Row,
+  type Widen,
+} from './dataset.ts'
 import { DatasetActions } from './dataset-actions.ts'
 import {
   builtin,
@@ -180,10 +188,10 @@ export class RDD<T> extends DatasetActions<T> {
   /** Combines before sending. `fn` should be associative; values come in partition order. */
   reduceByKey<K, V>(
     this: RDD<Pair<K, V>>,
-    fn: (left: V, right: V) => V,
+    fn: (left: Widen<V>, right: Widen<V>) => Widen<V>,
     numPartitions?: number,
     partitionFunc?: PartitionFunc<K>,
-  ): RDD<Pair<K, V>> {
+  ): RDD<Pair<K, Widen<V>>> {
     return this.#combine('reduceByKey', this.#by('reduceByKey', numPartitions, partitionFunc), {
       kind: 'reduce',
       fn: this.fn(fn, 'reduceByKey'),
@@ -224,11 +232,11 @@ export class RDD<T> extends DatasetActions<T> {
 
   foldByKey<K, V>(
     this: RDD<Pair<K, V>>,
-    zero: V,
-    fn: (left: V, right: V) => V,
+    zero: Widen<V>,
+    fn: (left: Widen<V>, right: Widen<V>) => Widen<V>,
     numPartitions?: number,
     partitionFunc?: PartitionFunc<K>,
-  ): RDD<Pair<K, V>> {
+  ): RDD<Pair<K, Widen<V>>> {
     const shipped = this.fn(fn, 'foldByKey')
     const by = this.#by('foldByKey', numPartitions, partitionFunc)
     return this.#aggregated('foldByKey', zero, shipped, shipped, by)

@@ -26,6 +26,7 @@ describe('types of RDDs', () => {
     expectTypeOf(pairs).toEqualTypeOf<RDD<[string, number]>>()
     expectTypeOf(pairs.reduceByKey((a, b) => a + b)).toEqualTypeOf<RDD<Pair<string, number>>>()
     const constant = words.map(word => [word, 1] as const)
+    expectTypeOf(constant.reduceByKey((a, b) => a + b)).toEqualTypeOf<RDD<Pair<string, number>>>()
     expectTypeOf(constant.mapValues(n => n + 1)).toEqualTypeOf<RDD<Pair<string, number>>>()
     expectTypeOf(mesh.parallelize([['a', 1]]).keys()).toEqualTypeOf<RDD<string>>()
     expectTypeOf(words.flatMap(word => [[word, 1]]).values()).toEqualTypeOf<RDD<number>>()
