@@ -1,0 +1,26 @@
+import type { Mesh } from '../node/index.ts'
+import { interruptible } from './interrupt.ts'
+import type { Settings } from './settings.ts'
+
+/** Attaches to the mesh, does the work, and lets go. Ctrl-C aborts the signal. */
+export async function attached<T>(
+  settings: Settings,
+  work: (mesh: Mesh, signal: AbortSignal) => Promise<T>,
+  options: { name?: string } = {},
+): Promise<T> {
+  const { connect } = await import('../node/index.ts')
+  return await interruptible(async signal => {
+    const { peer, key } = settings
+    const mesh = await connect({
+      ...(peer === undefined ? {} : { peer }),
+      ...(key === undefined ? {} : { keyFile: key }),
+      name: options.name ?? 'shoal',
+      signal,
+    })
+    try {
+      return await work(mesh, signal)
+    } finally {
+      await mesh.close()
+    }
+  })
+}

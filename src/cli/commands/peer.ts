@@ -1,0 +1,41 @@
+import { Command, type Command as CommandType } from 'commander'
+import { settingsOf, several, shared, wholeNumber } from '../settings.ts'
+import type { PeerProcessOptions } from '../peer-process.ts'
+
+export function peerCommand(): CommandType {
+  const command = new Command('peer')
+    .description('Run one peer in the foreground, until Ctrl-C.')
+    .option('--data <dir>', 'its data directory, of one peer at a time', '.shoal/peers/NAME')
+    .option(
+      '--join <address>',
+      'a peer of the mesh to join (again for more); without any, a new mesh begins',
+      several,
+    )
+    .option('--mesh-key <file>', "the mesh's secret, needed to join", '.shoal/mesh.key')
+    .option('--name <name>', 'shown to people', 'p1')
+    .option('--listen <address>', 'multiaddr to listen on (again for more)', several)
+    .option('--host <label>', "copies are spread over hosts first (default: the machine's name)")
+    .option('--zone <label>', 'and over zones before that')
+    .option(
+      '--workers <n>',
+      'threads for tasks (default: one for each core)',
+      wholeNumber('--workers', 1, 1024),
+    )
+    .option('--log <file>', 'append the log to a file (default: stderr)')
+  return shared(
+    command,
+    'shoal peer --name p1 --listen /ip4/10.0.0.1/tcp/4001',
+    'shoal peer --name p2 --join /ip4/10.0.0.1/tcp/4001 --mesh-key mesh.key --listen /ip4/0.0.0.0/tcp/4001',
+  ).action(async (_options: unknown, self: CommandType) => {
+    const { runPeer } = await import('../peer-process.ts')
+    await runPeer(given(self), settingsOf(self))
+  })
+}
+
+/** Only what was given: the defaults above are for people to read. */
+function given(command: CommandType): PeerProcessOptions {
+  const entries = Object.entries(command.opts()).filter(
+    ([name]) => command.getOptionValueSource(name) === 'cli',
+  )
+  return Object.fromEntries(entries) as PeerProcessOptions
+}

@@ -1,0 +1,22 @@
+import { Command, type Command as CommandType } from 'commander'
+import { settingsOf, shared, wholeNumber } from '../settings.ts'
+import type { UpOptions } from '../mesh-up.ts'
+
+export function upCommand(): CommandType {
+  const command = new Command('up')
+    .description('Start a mesh of peers on this machine, or what is missing of one.')
+    .option('--peers <n>', 'how many (default: as many as there were, else 3)', wholeNumber('--peers', 1, 64))
+    .option(
+      '--workers <n>',
+      'threads of each (default: the cores, shared out)',
+      wholeNumber('--workers', 1, 1024),
+    )
+    .option('--dir <dir>', 'folder that holds .shoal (default: the nearest above that has one, else here)')
+    .option('--foreground', 'stay, and stop them all on Ctrl-C')
+  return shared(command, 'shoal up --peers 5', 'shoal up --peers 3 --foreground').action(
+    async (options: UpOptions, self: CommandType) => {
+      const { up } = await import('../mesh-up.ts')
+      await up(options, settingsOf(self))
+    },
+  )
+}

@@ -1,0 +1,64 @@
+import type { Command } from 'commander'
+import { ShoalError } from '../base/errors.ts'
+
+/** What every command understands, before or after its name. */
+export interface Settings {
+  /** Multiaddr, or the name of a local peer. */
+  peer?: string
+  /** A `mesh.key` file. */
+  key?: string
+  /** For programs: one JSON value on stdout, errors as JSON on stderr. */
+  json: boolean
+  /** False: do not wait for the mesh to agree. */
+  wait: boolean
+  /** Show stacks. */
+  debug: boolean
+}
+
+/** Declares the options that a command shares with all others, and shows how it is used. */
+export function shared(command: Command, ...examples: string[]): Command {
+  return command
+    .option('--peer <address>', 'peer to attach to: an address, or the name of a local peer (SHOAL_PEER)')
+    .option('--key <file>', "the mesh's key file (SHOAL_KEY)")
+    .option('--json', 'print JSON, for programs')
+    .option(
+      '--no-wait',
+      'do not wait for the mesh: reads answer what the peer knows, up and down return at once',
+    )
+    .option('--debug', 'show stacks of errors')
+    .addHelpText('after', `\nExample:\n${examples.map(example => `  $ ${example}`).join('\n')}`)
+}
+
+/** The shared options of a command; what stands nearer to the command wins. */
+export function settingsOf(command: Command): Settings {
+  const given: Record<string, unknown> = {}
+  for (let at: Command | null = command; at !== null; at = at.parent) {
+    for (const [name, value] of Object.entries(at.opts())) {
+      const source = at.getOptionValueSource(name)
+      if (source === 'cli' && !(name in given)) given[name] = value
+    }
+  }
+  const { peer, key, json, wait, debug } = given
+  return {
+    ...(typeof peer === 'string' && { peer }),
+    ...(typeof key === 'string' && { key }),
+    json: json === true,
+    wait: wait !== false,
+    debug: debug === true,
+  }
+}
+
+/** A parser for options that count something. */
+export function wholeNumber(option: string, min: number, max: number): (text: string) => number {
+  return text => {
+    const value = Number(text)
+    if (text.trim() !== '' && Number.isSafeInteger(value) && value >= min && value <= max) return value
+    const reason = `it must be a whole number from ${min} to ${max}, not ${JSON.stringify(text)}`
+    throw new ShoalError('CONFIG_INVALID', { option, reason }, `${option}: ${reason}`)
+  }
+}
+
+/** A parser for options that may be given several times. */
+export function several(text: string, before: readonly string[] = []): string[] {
+  return [...before, text]
+}
