@@ -99,7 +99,7 @@ export const membershipMessageType = message<MembershipMessage, void>({
   from: 'peers',
 })
 
-/** Gossip topic of member updates; its payload is a packed `MembersBatch`. */
+/** Gossip topic of member updates; its payload is a packed `membersBatch`. */
 export const MEMBERS_TOPIC = 'members'
 export const membersBatch = z.object({ updates })
 

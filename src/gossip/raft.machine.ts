@@ -188,9 +188,14 @@ export class RaftMachine {
     return this.#leader === undefined || this.#nowMs - this.#heardLeaderMs >= this.options.quorumWindowMs
   }
 
-  /** Only a voter of a configuration it knows campaigns: a joiner never founds a mesh of its own. */
+  /**
+   * Only a voter of a configuration it knows campaigns: a joiner never founds a mesh of its own. One that is being
+   * removed campaigns until that is committed, without counting its own vote: the voters that stay cannot elect one of
+   * themselves while its log is longer than theirs (thesis §4.2.2).
+   */
   protected mayCampaign(): boolean {
-    return this.isVoter
+    if (this.isVoter || !this.configPending) return this.isVoter
+    return this.log.votersAt(this.log.configIndex - 1).includes(this.self)
   }
 
   /** Raft §5.4.2: entries of earlier terms are committed only along with one of this term, never by counting. */

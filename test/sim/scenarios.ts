@@ -176,6 +176,21 @@ export const SCENARIOS: readonly Scenario[] = [
     survivors: ['b', 'c', 'd'],
   },
   {
+    // Only the peer that is being removed has the longer log, so only it can be elected (Raft thesis §4.2.2).
+    name: 'a leader removes itself and is cut off before anybody else has the change',
+    founders: ['a', 'b'],
+    catches: {},
+    play: stage => {
+      stage.elect('a', 'b')
+      stage.settle('a', 'b')
+      stage.step('a', { type: 'voters-proposed', voters: peers('b') })
+      stage.sync('a')
+      stage.drop({ from: 'a' })
+      stage.timeOut('a')
+    },
+    survivors: ['a', 'b'],
+  },
+  {
     name: 'a hand-over comes so late that the heir lacks what was committed since',
     founders: ['a', 'b', 'c'],
     catches: { 'votes for a log that lacks entries': /lacks committed entry/ },
