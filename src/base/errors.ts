@@ -50,7 +50,15 @@ export interface ErrorDetails {
   PACKAGE_MISSING: { package: string; peer: string }
   PLAN_INVALID: { reason: string }
   EMPTY_RDD: { action: string }
-  TASK_FAILED: { message: string; peer: string; stage: number; partition: number; attempt: number; stack?: string }
+  TASK_FAILED: {
+    message: string
+    peer: string
+    peerName?: string
+    stage: number
+    partition: number
+    attempt: number
+    stack?: string
+  }
   TASK_OOM: { peer: string; stage: number; partition: number; limitBytes: number }
   TASK_MEMORY: { operator: string; bytes: number; limitBytes: number }
   TASK_TIMEOUT: { peer: string; stage: number; partition: number; timeoutMs: number }
@@ -103,7 +111,11 @@ export function toWire(error: unknown): WireError {
     return wire
   }
   const reason = error instanceof Error ? (error.stack ?? error.message) : String(error)
-  return { code: 'INTERNAL', message: error instanceof Error ? error.message : String(error), details: { reason } }
+  return {
+    code: 'INTERNAL',
+    message: error instanceof Error ? error.message : String(error),
+    details: { reason },
+  }
 }
 
 export function fromWire(wire: WireError): ShoalError {

@@ -36,12 +36,19 @@ export function describeError(error: unknown, options: { debug?: boolean } = {})
 
 /** Peer, partition, attempt and the user's own lines of a task that failed. */
 function whereItFailed(error: ShoalError): string[] {
-  const { peer, stage, partition, attempt, stack } = error.details as Partial<
-    Record<'peer' | 'stage' | 'partition' | 'attempt' | 'stack', unknown>
+  const {
+    peer,
+    peerName = peer,
+    stage,
+    partition,
+    attempt,
+    stack,
+  } = error.details as Partial<
+    Record<'peer' | 'peerName' | 'stage' | 'partition' | 'attempt' | 'stack', unknown>
   >
   const lines: string[] = []
   if (typeof stage === 'number' && typeof partition === 'number') {
-    const who = typeof peer === 'string' && peer !== '' ? `on peer ${peer}, ` : ''
+    const who = typeof peerName === 'string' && peerName !== '' ? `on peer ${peerName}, ` : ''
     const which = typeof attempt === 'number' ? `, attempt ${attempt + 1}` : ''
     lines.push(`  ${who}stage ${stage}, partition ${partition}${which}`)
   }

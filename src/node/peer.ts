@@ -171,6 +171,7 @@ class RunningPeer implements Peer {
         log: log.child({ part: 'executor' }),
       },
       {
+        name: base.name,
         workers: options.workers ?? availableParallelism(),
         dataDirectory: directory.path,
         outputDirectory: directory.outputPath,

@@ -57,6 +57,8 @@ export interface ExecutorPorts {
 }
 
 export interface ExecutorOptions {
+  /** The peer's, for errors that people read. */
+  name: string
   /** Worker threads. @default cores of the machine */
   workers: number
   dataDirectory: string
@@ -93,14 +95,19 @@ export class Executor {
   readonly #shuffles: ShuffleExchange
   readonly #results: ResultHandOver
   readonly #jobs = new Map<string, Job>()
-  readonly #running = new Map<string, { jobId: string; id: TaskId }>()
+  /** What was taken on and has not ended. `started`: a thread has it or will; `cancelled`: nobody waits for its end. */
+  readonly #running = new Map<string, { jobId: string; id: TaskId; started: boolean; cancelled: boolean }>()
   readonly #closing = new AbortController()
   #maxTerm = 0
 
   constructor(ports: ExecutorPorts, options: ExecutorOptions) {
     this.#ports = ports
     this.#options = options
-    this.#store = new OutputStore({ directory: options.outputDirectory, memoryBytesMax: options.outputBytes })
+    this.#store = new OutputStore({
+      directory: options.outputDirectory,
+      memoryBytesMax: options.outputBytes,
+      peer: ports.transport.self,
+    })
     this.#cache = new PartitionCache({ bytesMax: options.cacheBytes })
     this.#shuffles = new ShuffleExchange(ports.transport, this.#store)
     this.#results = new ResultHandOver({
@@ -128,7 +135,10 @@ export class Executor {
         fetchBuckets: (locations, reduce, signal) => this.#shuffles.fetch(locations, reduce, signal),
         keepPartition: (worker, fingerprint, partition, bytes) => {
           const job = this.#jobs.get(worker.task?.jobId ?? '')
-          if (job === undefined) return
+          if (job === undefined) {
+            worker.post({ type: 'uncached', fingerprint, partition })
+            return
+          }
           const entry = { fingerprint, partition, session: job.session, bytes }
           const { kept, dropped } = this.#cache.keep(entry)
           if (kept) {
@@ -137,6 +147,7 @@ export class Executor {
           } else worker.post({ type: 'uncached', fingerprint, partition })
           for (const old of dropped) this.#pool.unshareCached(old)
         },
+        usedPartition: (fingerprint, partition) => this.#cache.touch(fingerprint, partition),
         writeOutput: (task, bytes) => this.#parts.write(partKey(task), this.#partPath(task), bytes),
         onConsole: text => ports.log.info({ from: 'task' }, text.trimEnd()),
       },
@@ -154,10 +165,7 @@ export class Executor {
     transport.handle(cancelTasks, ({ head }) => {
       this.#fence(head.term)
       const keys = new Set(head.ids.map(attemptKey))
-      this.#pool.cancel(
-        task => task.jobId === head.jobId && keys.has(attemptKey(task.input.id)),
-        EXECUTOR.cancelGraceMs,
-      )
+      this.#cancel((jobId, id) => jobId === head.jobId && keys.has(attemptKey(id)))
       return {}
     })
     transport.handle(forgetJob, async ({ head }) => {
@@ -180,11 +188,12 @@ export class Executor {
     })
     transport.handle(inventory, ({ head }) => {
       this.#fence(head.term)
+      const kept = this.#cache.entries()
       return {
         workers: this.#options.workers,
-        sessions: this.#store.sessions(),
-        kept: this.#cache.entries().map(({ fingerprint, partition }) => ({ fingerprint, partition })),
-        running: [...this.#running.values()],
+        sessions: [...new Set([...this.#store.sessions(), ...kept.map(({ session }) => session)])],
+        kept: kept.map(({ fingerprint, partition }) => ({ fingerprint, partition })),
+        running: Array.from(this.#running.values(), ({ jobId, id }) => ({ jobId, id })),
         outputs: this.#store.list(),
       }
     })
@@ -227,8 +236,22 @@ export class Executor {
       this.#jobs.set(head.jobId, job)
     }
     if (head.requester.epoch >= job.requester.epoch) job.requester = head.requester
-    const plan = await job.plan
-    for (const { id, holders } of head.tasks) {
+    const { jobId } = head
+    const keyOf = (id: TaskId): string => `${jobId} ${attemptKey(id)}`
+    // Taken on from here, so that it can be cancelled and is in the inventory while the plan is still on its way.
+    const taken = head.tasks.filter(({ id }) => !this.#running.has(keyOf(id)))
+    for (const { id } of taken) this.#running.set(keyOf(id), { jobId, id, started: false, cancelled: false })
+    let plan: Uint8Array
+    try {
+      plan = await job.plan
+    } catch (error) {
+      for (const { id } of taken) this.#running.delete(keyOf(id))
+      throw error
+    }
+    for (const { id, holders } of taken) {
+      const running = this.#running.get(keyOf(id))
+      if (running === undefined) continue
+      running.started = true
       const input: TaskInput = {
         id,
         root: head.stage.root,
@@ -251,24 +274,26 @@ export class Executor {
     const { jobId } = task
     const { id } = task.input
     const key = `${jobId} ${attemptKey(id)}`
-    this.#running.set(key, { jobId, id })
-    let ended: EndedOutcome | undefined
+    let ended: EndedOutcome
     try {
       ended = await this.#settle(job, task, output, await this.#pool.run(task, plan))
     } catch (error) {
       ended = { type: 'failed', error: toWire(error) }
     }
+    const cancelled = this.#running.get(key)?.cancelled === true
     this.#running.delete(key)
-    if (ended !== undefined) await this.#report(jobId, id, ended, job.kept.splice(0))
+    // A cancelled attempt that came to an end all the same has made something that may be of use.
+    const useless = ended.type === 'failed' || ended.type === 'worker-died'
+    if (!(cancelled && useless)) await this.#report(jobId, id, ended, job.kept.splice(0))
   }
 
-  /** Seals or delivers what the task made; undefined when nobody wants to hear of it. */
+  /** Seals or delivers what the task made. */
   async #settle(
     job: Job,
     task: RunningTask,
     output: string | undefined,
     outcome: ThreadOutcome,
-  ): Promise<EndedOutcome | undefined> {
+  ): Promise<EndedOutcome> {
     const { jobId } = task
     const { id } = task.input
     switch (outcome.type) {
@@ -288,13 +313,12 @@ export class Executor {
       }
       case 'failed': {
         await this.#parts.abandon(partKey(task))
-        if (outcome.error.code === 'CANCELLED') return undefined
-        const error = located(outcome.error, this.#ports.transport.self, id)
+        const error = this.#located(outcome.error, id)
         return { type: 'failed', error, ...(outcome.fetch === undefined ? {} : { fetch: outcome.fetch }) }
       }
       case 'worker-died':
         await this.#parts.abandon(partKey(task))
-        return { type: 'worker-died', error: located(outcome.error, this.#ports.transport.self, id) }
+        return { type: 'worker-died', error: this.#located(outcome.error, id) }
     }
   }
 
@@ -334,9 +358,32 @@ export class Executor {
 
   async #onForgetJob(jobId: string): Promise<void> {
     this.#jobs.delete(jobId)
-    this.#pool.cancel(task => task.jobId === jobId, EXECUTOR.cancelGraceMs)
+    this.#cancel(other => other === jobId)
     this.#pool.forgetJob(jobId)
     await this.#store.dropJob(jobId)
+  }
+
+  /** The waiting never start, the running stop within a slice or lose their thread. */
+  #cancel(matches: (jobId: string, id: TaskId) => boolean): void {
+    for (const [key, running] of this.#running) {
+      if (!matches(running.jobId, running.id)) continue
+      running.cancelled = true
+      if (!running.started) this.#running.delete(key)
+    }
+    this.#pool.cancel(task => matches(task.jobId, task.input.id), EXECUTOR.cancelGraceMs)
+  }
+
+  /** The worker does not know its peer; the caller wants to. */
+  #located(error: WireError, { stage, partition, attempt }: TaskId): WireError {
+    if (!error.code.startsWith('TASK_')) return error
+    const where = {
+      peer: this.#ports.transport.self,
+      peerName: this.#options.name,
+      stage,
+      partition,
+      attempt,
+    }
+    return { ...error, details: { ...error.details, ...where } }
   }
 
   async close(): Promise<void> {
@@ -348,11 +395,4 @@ export class Executor {
 
 function partKey(task: RunningTask): string {
   return `${task.jobId} ${attemptKey(task.input.id)}`
-}
-
-/** The worker does not know its peer; the caller wants to. */
-function located(error: WireError, peer: PeerId, id: TaskId): WireError {
-  if (!error.code.startsWith('TASK_')) return error
-  const { stage, partition, attempt } = id
-  return { ...error, details: { ...error.details, peer, stage, partition, attempt } }
 }
