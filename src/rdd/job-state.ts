@@ -27,6 +27,7 @@ export class JobState {
   finished = false
   /** Something a progress bar shows has changed. */
   changed = true
+  started = 0
   retried = 0
   readonly #stages: { stage: Stage; tasks: Map<number, TaskState> }[]
   readonly #result: { stage: Stage; tasks: Map<number, TaskState> }
@@ -80,6 +81,22 @@ export class JobState {
     }
   }
 
+  /** The sealed result at that peer cannot be had. */
+  loseResult(partition: number, peer: string): void {
+    const task = this.#result.tasks.get(partition)
+    if (task?.sealedAt !== peer) return
+    task.done = false
+    task.sealedAt = undefined
+    task.wasDone = true
+    this.changed = true
+  }
+
+  isDone(id: TaskId, outputs: OutputRegistry): boolean {
+    const stage = this.#stages[id.stage]
+    const task = stage?.tasks.get(id.partition)
+    return stage !== undefined && task !== undefined && this.#isDone(stage.stage, task, outputs)
+  }
+
   allAccepted(): boolean {
     for (const task of this.#result.tasks.values()) if (!task.accepted) return false
     return true
@@ -89,10 +106,7 @@ export class JobState {
   losePeer(peer: string): void {
     for (const task of this.tasks()) {
       for (const [key, attempt] of task.running) if (attempt.peer === peer) task.running.delete(key)
-      if (task.sealedAt !== peer) continue
-      task.done = false
-      task.sealedAt = undefined
-      task.wasDone = true
+      if (task.sealedAt === peer) this.loseResult(task.partition, peer)
     }
     this.changed = true
   }
@@ -145,6 +159,7 @@ export class JobState {
         }
         return { id: stage.id, tasks: tasks.size, done, running }
       }),
+      started: this.started,
       retried: this.retried,
       executors,
     }

@@ -75,6 +75,7 @@ const endedOutcome = z.discriminatedUnion('type', [
 
 const progress = z.object({
   stages: z.array(z.object({ id: count, tasks: count, done: count, running: count })),
+  started: count,
   retried: count,
   executors: count,
 })
@@ -103,6 +104,14 @@ export const cancelJob = message({
   name: 'rdd.job.cancel',
   from: 'everyone',
   request: z.object({ jobId: z.string(), reason: z.string() }),
+  reply: nothing,
+})
+
+/** A sealed result could not be fetched from its executor: it is to be made again. Said until another is offered. */
+export const resultLost = message({
+  name: 'rdd.result.lost',
+  from: 'everyone',
+  request: z.object({ jobId: z.string(), partition: count, executor: z.string() }),
   reply: nothing,
 })
 

@@ -67,6 +67,8 @@ export type SchedulerEvent =
   | { type: 'job-submitted'; job: JobSpec }
   | { type: 'task-ended'; peer: string; jobId: string; id: TaskId; outcome: EndedOutcome }
   | { type: 'result-accepted'; jobId: string; partitions: number[] }
+  /** The requester could not fetch a result that is sealed at the peer. */
+  | { type: 'result-lost'; jobId: string; partition: number; peer: string }
   /** The requester is done with the job. */
   | { type: 'job-closed'; jobId: string }
   | { type: 'job-cancelled'; jobId: string; reason: string }
@@ -77,6 +79,8 @@ export type SchedulerEvent =
 
 export interface JobProgress {
   stages: { id: number; tasks: number; done: number; running: number }[]
+  /** Attempts that this leader has started; what earlier leaders started is not in it. */
+  started: number
   /** Attempts started beyond the first of their task. */
   retried: number
   executors: number

@@ -5,6 +5,14 @@ import { OutputRegistry } from './output-registry.ts'
 import type { JobSpec, SchedulerEffect, SchedulerEvent, SealedOutput } from './scheduler-types.ts'
 import { attemptKey, type Stage, type TaskId } from './task.ts'
 
+type TaskEnded = Extract<SchedulerEvent, { type: 'task-ended' }>
+
+interface Queue {
+  job: JobState
+  waiting: { stage: Stage; task: TaskState }[]
+  running: number
+}
+
 interface Executor {
   workers: number
   /** `<jobId> <attemptKey>` of what it was given and has not reported as ended. */
@@ -25,7 +33,9 @@ interface Executor {
  * - `#executors`: removed by executor-gone.
  * - `#jobs`: removed by job-closed, job-cancelled, failure, lease expiry.
  * - `#outputs`: removed by executor-gone (per peer), forget-session.
- * - `#orphans` (running attempts of jobs not submitted yet): removed by job-submitted, executor-gone, expiry.
+ * - `#orphans`, `#sealedResults` (of jobs not submitted yet): removed by job-submitted, executor-gone, expiry.
+ * - `#early` (reports of peers whose inventory is still awaited): removed by inventory-received, expiry.
+ * - `#ended` (jobs that must not begin again): removed by lease expiry, oldest first beyond `endedMax`.
  * - `#leases`: removed by expiry.
  */
 export class Scheduler {
@@ -36,6 +46,10 @@ export class Scheduler {
   /** What new leaders find running before the requester has sent the plan again. */
   readonly #orphans = new Map<string, { jobId: string; id: TaskId; peer: string; untilMs: number }>()
   readonly #sealedResults = new Map<string, { peer: string; output: SealedOutput; untilMs: number }>()
+  /** A report may overtake the inventory that still calls its attempt running: it is looked at after that. */
+  readonly #early = new Map<string, { reports: TaskEnded[]; untilMs: number }>()
+  /** Why a job ended, undefined when its requester closed it: the plan may come once more, from a slow retry. */
+  readonly #ended = new Map<string, { session: string; error: WireError | undefined }>()
   readonly #leases = new Map<string, number>()
   #effects: SchedulerEffect[] = []
 
@@ -64,8 +78,11 @@ export class Scheduler {
       case 'result-accepted':
         this.#onAccepted(event.jobId, event.partitions)
         break
+      case 'result-lost':
+        this.#onResultLost(event.jobId, event.partition, event.peer)
+        break
       case 'job-closed':
-        this.#forgetJob(event.jobId)
+        this.#onClosed(event.jobId)
         break
       case 'job-cancelled':
         this.#onCancelled(event.jobId, event.reason)
@@ -105,21 +122,29 @@ export class Scheduler {
 
   #onExecutorGone(peer: string): void {
     if (!this.#executors.delete(peer)) return
-    this.#outputs.dropPeer(peer)
+    this.dropOutputs(this.#outputs, peer)
     for (const [key, orphan] of this.#orphans) if (orphan.peer === peer) this.#orphans.delete(key)
     for (const [key, sealed] of this.#sealedResults) if (sealed.peer === peer) this.#sealedResults.delete(key)
     for (const job of this.#jobs.values()) job.losePeer(peer)
   }
 
+  /** What was sealed there cannot be read any more. */
+  protected dropOutputs(outputs: OutputRegistry, peer: string): void {
+    outputs.dropPeer(peer)
+  }
+
   #onInventory(event: Extract<SchedulerEvent, { type: 'inventory-received' }>, nowMs: number): void {
+    if (!this.#executors.has(event.peer)) return
     const untilMs = nowMs + SCHEDULER.orphanMs
+    const over = new Set<string>()
     for (const output of event.outputs) {
       if (output.shuffle !== undefined) {
         this.#outputs.add(output.shuffle.key, output.shuffle.map, event.peer, output.checksum)
         continue
       }
       const job = this.#jobs.get(output.jobId)
-      if (job === undefined) {
+      if (this.#ended.has(output.jobId)) over.add(output.jobId)
+      else if (job === undefined) {
         this.#sealedResults.set(`${output.jobId} ${output.id.partition}`, {
           peer: event.peer,
           output,
@@ -132,17 +157,28 @@ export class Scheduler {
     }
     for (const { jobId, id } of event.running) {
       const job = this.#jobs.get(jobId)
-      if (job === undefined)
+      if (this.#ended.has(jobId)) over.add(jobId)
+      else if (job === undefined)
         this.#orphans.set(`${jobId} ${attemptKey(id)}`, { jobId, id, peer: event.peer, untilMs })
       else this.#adopt(job, id, event.peer)
     }
+    // It was away when they ended.
+    for (const jobId of over) this.#effects.push({ type: 'forget-job', jobId, peers: [event.peer] })
+    const early = this.#early.get(event.peer)
+    this.#early.delete(event.peer)
+    for (const report of early?.reports ?? []) this.#onTaskEnded(report, nowMs)
   }
 
   #adopt(job: JobState, id: TaskId, peer: string): void {
     const executor = this.#executors.get(peer)
     const task = job.task(id)
-    if (executor === undefined || task === undefined || task.done) return
+    if (executor === undefined || task === undefined) return
+    if (job.finished || job.isDone(id, this.#outputs)) {
+      this.#effects.push({ type: 'cancel-tasks', peer, jobId: job.spec.jobId, ids: [id] })
+      return
+    }
     task.running.set(attemptKey(id), { id, peer })
+    job.changed = true
     executor.running.add(`${job.spec.jobId} ${attemptKey(id)}`)
   }
 
@@ -153,6 +189,13 @@ export class Scheduler {
       known.resubmit(spec)
       this.#cancelDone(known)
       this.#finishIfDone(known)
+      return
+    }
+    const ended = this.#ended.get(spec.jobId)
+    if (ended !== undefined) {
+      if (ended.error !== undefined)
+        this.#effects.push({ type: 'job-failed', jobId: spec.jobId, error: ended.error })
+      this.#effects.push({ type: 'forget-job', jobId: spec.jobId, peers: [] })
       return
     }
     const job = new JobState(spec)
@@ -171,59 +214,76 @@ export class Scheduler {
     this.#finishIfDone(job)
   }
 
-  #onTaskEnded(event: Extract<SchedulerEvent, { type: 'task-ended' }>, nowMs: number): void {
+  #onTaskEnded(event: TaskEnded, nowMs: number): void {
     const { peer, jobId, id, outcome } = event
+    const executor = this.#executors.get(peer)
+    if (executor === undefined) {
+      this.#keepEarly(event, nowMs)
+      // What the requester has it has, whoever says so.
+      if (outcome.type === 'result' && outcome.accepted) this.#onAccepted(jobId, [id.partition])
+      return
+    }
     const key = attemptKey(id)
     this.#orphans.delete(`${jobId} ${key}`)
-    this.#executors.get(peer)?.running.delete(`${jobId} ${key}`)
+    executor.running.delete(`${jobId} ${key}`)
     // A map output is worth keeping even when its job is over: it belongs to the session.
-    if (outcome.type === 'map-output' && this.#executors.has(peer)) {
+    if (outcome.type === 'map-output') {
       this.#outputs.add(outcome.shuffle, id.partition, peer, outcome.checksum)
     }
     const job = this.#jobs.get(jobId)
-    const task = job?.task(id)
-    if (job === undefined && outcome.type === 'result' && this.#executors.has(peer)) {
+    if (job === undefined) {
+      if (outcome.type !== 'result' || this.#ended.has(jobId)) return
       // Begun under an earlier leader; the requester has yet to send the plan to this one.
       const output = { jobId, id, checksum: outcome.checksum, sizeBytes: outcome.sizeBytes }
-      this.#sealedResults.set(`${jobId} ${id.partition}`, {
-        peer,
-        output,
-        untilMs: nowMs + SCHEDULER.orphanMs,
-      })
+      const untilMs = nowMs + SCHEDULER.orphanMs
+      this.#sealedResults.set(`${jobId} ${id.partition}`, { peer, output, untilMs })
+      return
     }
-    if (job === undefined || task === undefined) return
-    task.running.delete(key)
+    const task = job.task(id)
+    if (task === undefined) return
+    const awaited = task.running.delete(key)
+    job.changed = true
     switch (outcome.type) {
       case 'map-output':
-        this.#cancelOthers(job, task)
-        job.changed = true
+        this.cancelAttempts(job, task)
         break
       case 'result':
-        if (!this.#executors.has(peer) && !outcome.accepted) break
         job.sealResult(id.partition, peer)
         if (outcome.accepted) job.accept([id.partition])
-        this.#cancelOthers(job, task)
+        this.cancelAttempts(job, task)
         this.#finishIfDone(job)
         break
+      // A failure is looked at once: reports are sent again when their answer is lost, and the end of a cancelled
+      // attempt means nothing.
       case 'failed':
+        if (!awaited) break
         if (outcome.fetch !== undefined) this.#onFetchFailed(job, task, outcome.fetch, outcome.error)
         else this.#onUserError(job, task, peer, outcome.error)
         break
       case 'worker-died':
-        task.workersKilled.push(peer)
-        if (task.workersKilled.length >= SCHEDULER.poisonWorkers) {
-          this.#fail(job, {
-            code: 'TASK_POISON',
-            message:
-              `partition ${id.partition} of stage ${id.stage} killed ${task.workersKilled.length} workers ` +
-              `(last: ${outcome.error.message}); it is not tried again`,
-            details: { stage: id.stage, partition: id.partition, peers: task.workersKilled },
-            cause: outcome.error,
-          })
-        }
+        if (awaited) this.#onWorkerDied(job, task, id, peer, outcome.error)
         break
     }
-    job.changed = true
+  }
+
+  #keepEarly(event: TaskEnded, nowMs: number): void {
+    const untilMs = nowMs + SCHEDULER.orphanMs
+    const early = this.#early.get(event.peer)
+    if (early === undefined) this.#early.set(event.peer, { reports: [event], untilMs })
+    else if (early.reports.length < SCHEDULER.earlyReportsMax) early.reports.push(event)
+  }
+
+  #onWorkerDied(job: JobState, task: TaskState, id: TaskId, peer: string, error: WireError): void {
+    task.workersKilled.push(peer)
+    if (task.workersKilled.length < SCHEDULER.poisonWorkers) return
+    this.#fail(job, {
+      code: 'TASK_POISON',
+      message:
+        `partition ${id.partition} of stage ${id.stage} killed ${task.workersKilled.length} workers ` +
+        `(last: ${error.message}); it is not tried again`,
+      details: { stage: id.stage, partition: id.partition, peers: task.workersKilled },
+      cause: error,
+    })
   }
 
   /** The reader could not get a map output: it is lost, not the reader's fault. */
@@ -244,9 +304,7 @@ export class Scheduler {
       this.#fail(job, error)
       return
     }
-    const sameElsewhere = task.errors.some(
-      known => known.peer !== peer && known.error.details['message'] === error.details['message'],
-    )
+    const sameElsewhere = task.errors.some(known => known.peer !== peer && isSame(known.error, error))
     task.errors.push({ peer, error })
     if (sameElsewhere || task.errors.length >= SCHEDULER.userFailuresMax || this.#executors.size === 1) {
       this.#fail(job, error)
@@ -261,32 +319,62 @@ export class Scheduler {
     this.#finishIfDone(job)
   }
 
+  /** The requester could not fetch it where it is sealed: whatever became of it there, it is made again. */
+  #onResultLost(jobId: string, partition: number, peer: string): void {
+    this.#jobs.get(jobId)?.loseResult(partition, peer)
+  }
+
+  /** The requester has all it wants, whether or not this leader was told of each result. */
+  #onClosed(jobId: string): void {
+    const job = this.#jobs.get(jobId)
+    if (job !== undefined && !job.finished) this.#finish(job)
+    this.#end(jobId, undefined)
+    this.#forgetJob(jobId)
+  }
+
   #finishIfDone(job: JobState): void {
-    if (!job.finished && job.allAccepted()) {
-      job.finished = true
-      this.#effects.push({
-        type: 'job-done',
-        jobId: job.spec.jobId,
-        progress: job.progress(this.#executors.size),
-      })
-      this.#cancelRunning(job)
-    }
+    if (!job.finished && job.allAccepted()) this.#finish(job)
+  }
+
+  #finish(job: JobState): void {
+    job.finished = true
+    this.#effects.push({
+      type: 'job-done',
+      jobId: job.spec.jobId,
+      progress: job.progress(this.#executors.size),
+    })
+    this.#cancelRunning(job)
   }
 
   #onCancelled(jobId: string, reason: string): void {
-    const job = this.#jobs.get(jobId)
-    if (job === undefined) return
-    this.#fail(job, {
+    const error: WireError = {
       code: 'JOB_CANCELLED',
       message: `job ${jobId} was cancelled: ${reason}`,
       details: { job: jobId, reason },
-    })
+    }
+    const job = this.#jobs.get(jobId)
+    if (job === undefined) this.#end(jobId, error)
+    else this.#fail(job, error)
   }
 
   #fail(job: JobState, error: WireError): void {
-    if (!this.#jobs.has(job.spec.jobId)) return
+    const { jobId } = job.spec
+    this.#end(jobId, error)
+    this.#stop(job, error)
+  }
+
+  #stop(job: JobState, error: WireError): void {
     if (!job.finished) this.#effects.push({ type: 'job-failed', jobId: job.spec.jobId, error })
     this.#forgetJob(job.spec.jobId)
+  }
+
+  /** The job does not begin again under this leader. */
+  #end(jobId: string, error: WireError | undefined): void {
+    if (this.#ended.has(jobId)) return
+    const session = this.#jobs.get(jobId)?.spec.session ?? jobId.slice(0, jobId.lastIndexOf('/'))
+    this.#ended.set(jobId, { session, error })
+    const [oldest] = this.#ended.keys()
+    if (this.#ended.size > SCHEDULER.endedMax && oldest !== undefined) this.#ended.delete(oldest)
   }
 
   #forgetJob(jobId: string): void {
@@ -299,14 +387,15 @@ export class Scheduler {
 
   /** Attempts at what is done by now have nothing to add. */
   #cancelDone(job: JobState): void {
-    for (const task of job.tasks()) if (task.done) this.#cancelOthers(job, task)
+    for (const task of job.tasks()) if (task.done) this.cancelAttempts(job, task)
   }
 
   #cancelRunning(job: JobState): void {
-    for (const task of job.tasks()) this.#cancelOthers(job, task)
+    for (const task of job.tasks()) this.cancelAttempts(job, task)
   }
 
-  #cancelOthers(job: JobState, task: TaskState): void {
+  /** What still runs of a task that needs no attempt any more. */
+  protected cancelAttempts(job: JobState, task: TaskState): void {
     for (const [key, attempt] of task.running) {
       this.#executors.get(attempt.peer)?.running.delete(`${job.spec.jobId} ${key}`)
       this.#effects.push({
@@ -320,57 +409,70 @@ export class Scheduler {
   }
 
   #onTick(nowMs: number): void {
-    for (const [session, untilMs] of this.#leases) {
-      if (untilMs > nowMs) continue
-      this.#leases.delete(session)
-      for (const job of this.#jobs.values()) {
-        if (job.spec.session === session) {
-          this.#onCancelled(job.spec.jobId, `its requester was not heard of for ${SCHEDULER.leaseMs} ms`)
-        }
-      }
-      this.#outputs.dropSession(session)
-      this.#effects.push({ type: 'forget-session', session, peers: [...this.#executors.keys()] })
-    }
+    for (const [session, untilMs] of this.#leases) if (untilMs <= nowMs) this.#endSession(session)
     for (const [key, orphan] of this.#orphans) {
       if (orphan.untilMs > nowMs) continue
       this.#orphans.delete(key)
-      this.#effects.push({ type: 'cancel-tasks', peer: orphan.peer, jobId: orphan.jobId, ids: [orphan.id] })
+      this.#effects.push({ type: 'forget-job', jobId: orphan.jobId, peers: [orphan.peer] })
     }
-    for (const [key, sealed] of this.#sealedResults)
-      if (sealed.untilMs <= nowMs) this.#sealedResults.delete(key)
+    for (const [key, sealed] of this.#sealedResults) {
+      if (sealed.untilMs > nowMs) continue
+      this.#sealedResults.delete(key)
+      this.#effects.push({ type: 'forget-job', jobId: sealed.output.jobId, peers: [sealed.peer] })
+    }
+    for (const [peer, early] of this.#early) if (early.untilMs <= nowMs) this.#early.delete(peer)
+  }
+
+  #endSession(session: string): void {
+    this.#leases.delete(session)
+    for (const job of this.#jobs.values()) {
+      if (job.spec.session !== session) continue
+      const { jobId } = job.spec
+      const reason = `its requester was not heard of for ${SCHEDULER.leaseMs} ms`
+      // Not remembered as ended: a requester that was only cut off may go on where it was.
+      this.#stop(job, {
+        code: 'JOB_CANCELLED',
+        message: `job ${jobId} was cancelled: ${reason}`,
+        details: { job: jobId, reason },
+      })
+    }
+    for (const [jobId, ended] of this.#ended) if (ended.session === session) this.#ended.delete(jobId)
+    this.#outputs.dropSession(session)
+    this.#effects.push({ type: 'forget-session', session, peers: [...this.#executors.keys()] })
   }
 
   /** Gives waiting tasks of needed stages to executors with room, the job with the fewest running tasks first. */
   #assign(): void {
-    const queues: { job: JobState; waiting: { stage: Stage; task: TaskState }[] }[] = []
+    const queues: Queue[] = []
     let waitingTotal = 0
     for (const job of this.#jobs.values()) {
       if (job.finished) continue
       const waiting = job.waiting(this.#outputs)
       waitingTotal += waiting.length
-      if (waiting.length > 0) queues.push({ job, waiting })
-      else if (job.changed) this.#report(job)
+      if (waiting.length > 0) queues.push({ job, waiting, running: job.running })
     }
     if (waitingTotal > 0 && this.#executors.size > 0) this.#handOut(queues, waitingTotal)
-    for (const { job } of queues) if (job.changed) this.#report(job)
+    for (const job of this.#jobs.values()) if (job.changed && !job.finished) this.#report(job)
   }
 
-  #handOut(
-    queues: { job: JobState; waiting: { stage: Stage; task: TaskState }[] }[],
-    waitingTotal: number,
-  ): void {
+  #handOut(queues: Queue[], waitingTotal: number): void {
     const depth = this.#queueDepth(waitingTotal)
     const batches = new Map<string, Extract<SchedulerEffect, { type: 'run-tasks' }>>()
     const roomOf = (executor: Executor): number => executor.workers * depth - executor.running.size
-    let open = queues.filter(queue => queue.waiting.length > 0)
-    while (open.length > 0) {
-      const queue = open.reduce((least, other) => (other.job.running < least.job.running ? other : least))
-      const { stage, task } = queue.waiting[0]!
+    let room = 0
+    for (const executor of this.#executors.values()) room += Math.max(0, roomOf(executor))
+    let open = queues
+    while (open.length > 0 && room > 0) {
+      const queue = open.reduce((least, other) => (other.running < least.running ? other : least))
+      const { stage, task } = queue.waiting.shift()!
       const peer = this.#choosePeer(queue.job, stage, task, roomOf)
-      if (peer === undefined) break
-      queue.waiting.shift()
-      this.#start(queue.job, stage, task, peer, batches)
-      open = open.filter(candidate => candidate.waiting.length > 0)
+      // None where it has not failed yet has room: it waits, the others do not wait for it.
+      if (peer !== undefined) {
+        this.#start(queue.job, stage, task, peer, batches)
+        queue.running += 1
+        room -= 1
+      }
+      if (queue.waiting.length === 0) open = open.filter(candidate => candidate !== queue)
     }
     this.#effects.push(...batches.values())
   }
@@ -391,7 +493,11 @@ export class Scheduler {
     task: TaskState,
     roomOf: (executor: Executor) => number,
   ): string | undefined {
-    const failedOn = new Set([...task.errors.map(error => error.peer), ...task.workersKilled])
+    const failedOn = new Set(
+      [...task.errors.map(error => error.peer), ...task.workersKilled].filter(peer =>
+        this.#executors.has(peer),
+      ),
+    )
     const better = (peers: Iterable<string>): string | undefined => {
       let best: string | undefined
       let bestRoom = 0
@@ -420,6 +526,7 @@ export class Scheduler {
       attempt: task.attempts,
       term: this.#term,
     }
+    job.started += 1
     if (task.attempts > 0 || task.wasDone) job.retried += 1
     task.attempts += 1
     task.running.set(attemptKey(id), { id, peer })
@@ -474,7 +581,17 @@ export class Scheduler {
     invariant(this.#jobs.size === 0, 'jobs are left')
     invariant(this.#orphans.size === 0, 'orphans are left')
     invariant(this.#sealedResults.size === 0, 'sealed results are left')
+    invariant(this.#early.size === 0, 'early reports are left')
     for (const [peer, executor] of this.#executors)
       invariant(executor.running.size === 0, `${peer} still runs tasks`)
   }
+}
+
+/** The same failure, as the user sees it, wherever it happened. */
+function isSame(a: WireError, b: WireError): boolean {
+  return a.code === b.code && textOf(a) === textOf(b)
+}
+
+function textOf(error: WireError): unknown {
+  return error.details['message'] ?? error.message
 }
