@@ -15,6 +15,7 @@ import {
   JOBS,
   jobUpdate,
   renewLease,
+  resultLost,
   resultReady,
   submitJob,
   unpersist,
@@ -29,7 +30,7 @@ import { peerStatus } from './log-messages.ts'
  */
 
 /** What a client may ask through its peer, of the leader or of an executor. */
-const TO_LEADER = table(submitJob, cancelJob, closeJob, renewLease, unpersist)
+const TO_LEADER = table(submitJob, cancelJob, closeJob, renewLease, resultLost, unpersist)
 const TO_PEER = table(fetchResult, acceptResult, peerStatus)
 /** What peers may tell a client. */
 const TO_CLIENT = table(jobUpdate, resultReady)

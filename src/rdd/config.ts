@@ -11,6 +11,10 @@ export const SCHEDULER = {
   fetchFailuresMax: 16,
   /** A task that killed so many workers is never tried again. */
   poisonWorkers: 2,
+  /** Ended jobs that a leader remembers, so that a plan that comes late does not begin them again; the oldest go first. */
+  endedMax: 1_000,
+  /** Reports kept of a peer whose inventory is still awaited; later ones are dropped, and their tasks run again. */
+  earlyReportsMax: 10_000,
   /** Tasks queued at an executor per worker, at most: hides the way to the leader for tiny tasks. */
   queueDepthMax: 16,
 } as const

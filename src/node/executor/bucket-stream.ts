@@ -67,6 +67,8 @@ export async function* readBuckets(
 }
 
 interface Source {
+  /** The reader's: once it is aborted nobody wants the rest, and nothing is missing. */
+  signal: AbortSignal
   /** Opens the stream of the maps that the peer holds, ascending. */
   open(peer: PeerId, maps: number[]): AsyncIterable<{ map: number; bytes: Uint8Array }>
 }
@@ -104,7 +106,8 @@ export async function* mergeInMapOrder(
       try {
         result = await ahead.get(peer)!
       } catch (error) {
-        if (hasCode(error, 'FETCH_FAILED') || hasCode(error, 'CANCELLED')) throw error
+        // What the other end cancelled, because it stops, is lost to this reader like anything else.
+        if (hasCode(error, 'FETCH_FAILED') || source.signal.aborted) throw error
         throw fetchFailed(shuffle, map, peer, error)
       }
       if (result.done === true || result.value.map !== map) throw fetchFailed(shuffle, map, peer, undefined)

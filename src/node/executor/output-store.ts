@@ -1,6 +1,7 @@
 import { mkdir, open, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { crc32 } from 'node:zlib'
+import { ShoalError } from '../../base/index.ts'
 import type { TaskId } from '../../rdd/index.ts'
 
 /** One sealed output: a map task's buckets, or a result that is too large to travel with the report. */
@@ -33,14 +34,22 @@ export interface SealedDescription {
 export class OutputStore {
   readonly #directory: string
   readonly #memoryBytesMax: number
+  readonly #peer: string
+  #closed = false
   #memoryBytes = 0
   #fileSeq = 0
+  /** Writing to disk: one output at a time, so that none is written twice. */
+  #spilling: Promise<void> = Promise.resolve()
   /** Insertion order is age. */
   readonly #sealed = new Map<string, Sealed>()
 
-  /** @param options.memoryBytesMax bytes kept in memory before the oldest go to disk. */
-  constructor(options: { directory: string; memoryBytesMax: number }) {
+  /**
+   * @param options.memoryBytesMax bytes kept in memory before the oldest go to disk.
+   * @param options.peer named in errors.
+   */
+  constructor(options: { directory: string; memoryBytesMax: number; peer: string }) {
     this.#directory = options.directory
+    this.#peer = options.peer
     this.#memoryBytesMax = options.memoryBytesMax
   }
 
@@ -82,21 +91,44 @@ export class OutputStore {
     fields: Omit<Sealed, 'bytes' | 'file' | 'sizeBytes'>,
     bytes: Uint8Array,
   ): Promise<void> {
-    await this.#drop(key)
+    const replaced = this.#drop(key)
     this.#sealed.set(key, { ...fields, sizeBytes: bytes.byteLength, bytes, file: undefined })
     this.#memoryBytes += bytes.byteLength
-    await this.#spill()
+    await replaced
+    if (this.#memoryBytes <= this.#memoryBytesMax) return
+    const spilled = this.#spilling.then(() => this.#spill())
+    this.#spilling = spilled.catch(() => {})
+    try {
+      await spilled
+    } catch (error) {
+      // Over the budget and nowhere to go: it is not kept, and its task runs again where there is room.
+      await this.#drop(key)
+      throw error
+    }
   }
 
   /** The oldest outputs go to disk until the budget holds. */
   async #spill(): Promise<void> {
     for (const sealed of this.#sealed.values()) {
-      if (this.#memoryBytes <= this.#memoryBytesMax) return
-      if (sealed.bytes === undefined) continue
+      if (this.#memoryBytes <= this.#memoryBytesMax || this.#closed) return
+      const { bytes } = sealed
+      if (bytes === undefined) continue
       const file = join(this.#directory, `${this.#fileSeq++}.out`)
-      const bytes = sealed.bytes
-      await writeFile(file, bytes)
-      if (sealed.bytes === undefined) continue
+      try {
+        await writeFile(file, bytes)
+      } catch (error) {
+        await rm(file, { force: true })
+        throw new ShoalError(
+          'DISK_FAILED',
+          { peer: this.#peer, operation: 'spill', reason: String(error) },
+          `${sealed.sizeBytes} bytes of task output could not be written to ${file}: ${String(error)}`,
+        )
+      }
+      if (sealed.bytes === undefined) {
+        // Dropped while it was written.
+        await rm(file, { force: true })
+        continue
+      }
       sealed.bytes = undefined
       sealed.file = file
       this.#memoryBytes -= bytes.byteLength
@@ -164,7 +196,9 @@ export class OutputStore {
   }
 
   async close(): Promise<void> {
+    this.#closed = true
     this.#sealed.clear()
+    await this.#spilling
     await rm(this.#directory, { recursive: true, force: true })
   }
 }
@@ -183,7 +217,9 @@ async function read(sealed: Sealed, bucket: number): Promise<Uint8Array | undefi
   if (start === undefined || end === undefined) return undefined
   if (sealed.bytes !== undefined) return sealed.bytes.subarray(start, end)
   if (sealed.file === undefined) return undefined
-  const file = await open(sealed.file, 'r')
+  // Gone when it was dropped a moment ago.
+  const file = await open(sealed.file, 'r').catch(() => undefined)
+  if (file === undefined) return undefined
   try {
     const out = new Uint8Array(end - start)
     let filled = 0

@@ -47,13 +47,15 @@ export class ResultHandOver {
         await store.sealResult({ jobId, session: owner.session, id, checksum }, bytes)
       }
     }
-    if (!small) await seal()
+    // First of all: a requester with a full queue pulls it as soon as it knows of it.
+    await seal()
     try {
-      if (await this.#offer(owner, jobId, id, made, small ? bytes : undefined)) return true
-      if (small) await seal()
+      if (await this.#offer(owner, jobId, id, made, small ? bytes : undefined)) {
+        await store.dropResult(jobId, id.partition)
+        return true
+      }
     } catch (error) {
       log.debug({ jobId, error: toWire(error) }, 'the requester could not be told of a result')
-      if (small) await seal()
       void this.#offerAgain(owner, jobId, id, made)
     }
     return false

@@ -31,6 +31,7 @@ export class ShuffleExchange {
   /** One bucket of each map output, in map order, wherever they are. */
   fetch({ shuffle, peers }: ShuffleLocations, reduce: number, signal: AbortSignal): AsyncIterable<Bucket> {
     return mergeInMapOrder(shuffle, peers, {
+      signal,
       open: (peer, maps) =>
         peer === this.#transport.self
           ? this.#own(shuffle, reduce, maps)

@@ -33,7 +33,11 @@ const ports: TaskPorts = {
     post({ type: 'fetch-buckets', stream, locations, reduce })
     for await (const { bytes, map } of inbox.read(stream)) yield { map: map!, bytes }
   },
-  cachedPartition: (fingerprint, partition) => cached.get(cacheKey(fingerprint, partition)),
+  cachedPartition(fingerprint, partition) {
+    const bytes = cached.get(cacheKey(fingerprint, partition))
+    if (bytes !== undefined) post({ type: 'used', fingerprint, partition })
+    return bytes
+  },
   keepPartition(fingerprint, partition, bytes) {
     const shared = new Uint8Array(new SharedArrayBuffer(bytes.byteLength))
     shared.set(bytes)

@@ -41,7 +41,9 @@ export class WorkerPool {
   /** Runs the task when a thread is free; never rejects. Bounded by the leader, which knows the number of workers. */
   run(task: RunningTask, plan: Uint8Array): Promise<ThreadOutcome> {
     const done = Promise.withResolvers<ThreadOutcome>()
-    this.#queue.push({ task, plan, done })
+    const queued = { task, plan, done }
+    if (this.#closed) settleCancelled(queued)
+    else this.#queue.push(queued)
     this.#next()
     return done.promise
   }
@@ -52,10 +54,7 @@ export class WorkerPool {
       const queued = this.#queue[i]!
       if (!matches(queued.task)) continue
       this.#queue.splice(i, 1)
-      queued.done.resolve({
-        type: 'failed',
-        error: { code: 'CANCELLED', message: 'cancelled before it began', details: { what: 'task' } },
-      })
+      settleCancelled(queued)
     }
     for (const thread of this.#threads) {
       if (thread.task !== undefined && matches(thread.task)) thread.cancel(graceMs)
@@ -116,4 +115,13 @@ export class WorkerPool {
     this.cancel(() => true, 0)
     await Promise.all(this.#threads.map(thread => thread.terminate()))
   }
+}
+
+function settleCancelled({ done }: Queued): void {
+  const error = {
+    code: 'CANCELLED',
+    message: 'cancelled before it began',
+    details: { what: 'task' },
+  } as const
+  done.resolve({ type: 'failed', error })
 }

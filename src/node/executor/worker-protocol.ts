@@ -38,4 +38,6 @@ export type FromWorker =
   /** The reader lost interest. */
   | { type: 'close-stream'; stream: number }
   | { type: 'keep'; fingerprint: string; partition: number; bytes: Uint8Array<SharedArrayBuffer> }
+  /** A cached partition was read. */
+  | { type: 'used'; fingerprint: string; partition: number }
   | { type: 'output'; bytes: Uint8Array }

@@ -29,6 +29,7 @@ export interface WorkerServices {
     partition: number,
     bytes: Uint8Array<SharedArrayBuffer>,
   ): void
+  usedPartition(fingerprint: string, partition: number): void
   /** The next bytes of the file that the task saves. */
   writeOutput(task: RunningTask, bytes: Uint8Array): Promise<void>
   /** A line that user code printed. */
@@ -172,6 +173,9 @@ export class WorkerThread {
         break
       case 'keep':
         this.#services.keepPartition(this, message.fingerprint, message.partition, message.bytes)
+        break
+      case 'used':
+        this.#services.usedPartition(message.fingerprint, message.partition)
         break
       case 'output':
         if (current !== undefined) void this.#writeOutput(current, message.bytes)

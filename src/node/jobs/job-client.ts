@@ -10,6 +10,7 @@ import {
   fetchResult,
   jobUpdate,
   renewLease,
+  resultLost,
   resultReady,
   SCHEDULER,
   submitJob,
@@ -38,6 +39,8 @@ interface OpenJob {
   planHash: string
   results: ResultQueue
   failed: PromiseWithResolvers<never>
+  /** Aborts when the job is over: nothing of it may reach the leader or an executor later. */
+  over: AbortController
   progress: JobProgress | undefined
 }
 
@@ -108,6 +111,7 @@ export class JobClient implements JobRunner {
       planHash: createHash('sha256').update(bytes).digest('hex'),
       results: new ResultQueue(partitions, options.ordered),
       failed: Promise.withResolvers(),
+      over: new AbortController(),
       progress: undefined,
     }
     job.failed.promise.catch(() => {})
@@ -115,21 +119,20 @@ export class JobClient implements JobRunner {
     this.#jobs.set(job.jobId, job)
     this.#renewWhileOpen()
     this.#emit({ type: 'started', jobId: job.jobId, name: job.name })
-    const abort = new AbortController()
     const onAbort = (): void => job.failed.reject(abortError(options.signal?.reason, job))
     if (options.signal?.aborted === true) onAbort()
     else options.signal?.addEventListener('abort', onAbort, { once: true })
     let failure: Error | undefined
     let complete = false
     try {
-      await Promise.race([this.#submit(job, abort.signal), job.failed.promise])
+      await Promise.race([this.#submit(job), job.failed.promise])
       yield* this.#results(job)
       complete = true
     } catch (error) {
       failure = error instanceof Error ? error : new Error(String(error))
       throw error
     } finally {
-      abort.abort()
+      job.over.abort(new ShoalError('CANCELLED', { what: `job ${job.jobId}, which is over` }))
       options.signal?.removeEventListener('abort', onAbort)
       this.#jobs.delete(job.jobId)
       this.#release(job, complete)
@@ -166,7 +169,8 @@ export class JobClient implements JobRunner {
     const jobId = job.jobId
     try {
       const fetched = async (): Promise<Uint8Array> => {
-        const { body } = await this.#access.callPeer(executor, fetchResult, { jobId, partition })
+        const { signal } = job.over
+        const { body } = await this.#access.callPeer(executor, fetchResult, { jobId, partition }, { signal })
         return await pipe(body, source => collect(source, sealed.sizeBytes))
       }
       const bytes = await Promise.race([fetched(), job.failed.promise])
@@ -183,12 +187,24 @@ export class JobClient implements JobRunner {
     } catch (error) {
       if (!this.#jobs.has(jobId)) throw error
       this.#log.debug({ jobId, partition, error: toWire(error) }, 'a sealed result could not be fetched')
-      job.results.lost(partition)
+      if (job.results.lose(partition, sealed.executor)) void this.#tellLost(job)
       return undefined
     }
   }
 
-  async #submit(job: OpenJob, signal?: AbortSignal): Promise<void> {
+  /** Said again with each renewal of the lease and to each new leader, until another attempt offers the result. */
+  async #tellLost(job: OpenJob): Promise<void> {
+    const { jobId } = job
+    const { signal } = job.over
+    try {
+      for (const { partition, executor } of job.results.lost())
+        await this.#access.callLeader(resultLost, { jobId, partition, executor }, { signal })
+    } catch (error) {
+      this.#log.debug({ jobId, error: toWire(error) }, 'the leader could not be told of a lost result')
+    }
+  }
+
+  async #submit(job: OpenJob): Promise<void> {
     await this.#access.callLeader(
       submitJob,
       {
@@ -199,7 +215,7 @@ export class JobClient implements JobRunner {
         requester: this.#access.requester(),
         accepted: job.results.accepted(),
       },
-      { body: job.plan, ...(signal === undefined ? {} : { signal }) },
+      { body: job.plan, signal: job.over.signal },
     )
   }
 
@@ -207,6 +223,7 @@ export class JobClient implements JobRunner {
   async #tellLeader(job: OpenJob): Promise<void> {
     try {
       await this.#submit(job)
+      await this.#tellLost(job)
     } catch (error) {
       if (!this.#jobs.has(job.jobId)) return
       if (hasCode(error, 'NO_QUORUM')) job.failed.reject(error)
@@ -231,6 +248,7 @@ export class JobClient implements JobRunner {
         const job = this.#jobs.get(jobId)
         if (job !== undefined && !job.results.complete()) await this.#tellLeader(job)
       }
+      for (const job of this.#jobs.values()) await this.#tellLost(job)
     } catch (error) {
       this.#log.debug({ error: toWire(error) }, 'the lease could not be renewed')
     }

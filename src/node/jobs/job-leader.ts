@@ -131,12 +131,14 @@ export class JobLeader {
   }
 
   cancel(jobId: string, reason: string): void {
-    if (!this.#scheduler.hasJob(jobId))
-      throw new ShoalError('JOB_UNKNOWN', { job: jobId }, `no job ${jobId} is running`)
+    const known = this.#scheduler.hasJob(jobId)
     this.#step({ type: 'job-cancelled', jobId, reason })
+    if (!known) throw new ShoalError('JOB_UNKNOWN', { job: jobId }, `no job ${jobId} is running`)
   }
 
   close(jobId: string): void {
+    // A leader that was never told of the job can still see to it that it is listed as ended.
+    if (!this.#scheduler.hasJob(jobId)) this.#record({ type: 'job-end', jobId, status: 'done' })
     this.#step({ type: 'job-closed', jobId })
   }
 
@@ -168,6 +170,10 @@ export class JobLeader {
 
   resultTaken(jobId: string, partition: number): void {
     this.#step({ type: 'result-accepted', jobId, partitions: [partition] })
+  }
+
+  resultLost(jobId: string, partition: number, executor: string): void {
+    this.#step({ type: 'result-lost', jobId, partition, peer: executor })
   }
 
   /** Its connection is closed: when it does not answer at once either, its tasks go elsewhere. */

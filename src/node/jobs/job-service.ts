@@ -6,6 +6,7 @@ import {
   fetchPlan,
   JOBS,
   renewLease,
+  resultLost,
   resultTaken,
   submitJob,
   taskEnded,
@@ -57,6 +58,10 @@ export class JobService {
     })
     transport.handle(closeJob, ({ head }) => {
       this.#required().close(head.jobId)
+      return {}
+    })
+    transport.handle(resultLost, ({ head }) => {
+      this.#required().resultLost(head.jobId, head.partition, head.executor)
       return {}
     })
     transport.handle(renewLease, ({ head }) => ({ unknown: this.#required().renew(head.session, head.jobs) }))

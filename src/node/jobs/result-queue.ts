@@ -25,6 +25,8 @@ export class ResultQueue {
   readonly #ordered: boolean
   readonly #ready = new Map<number, PartialResult | SealedResult>()
   readonly #accepted = new Set<number>()
+  /** Sealed ones that could not be fetched, and from where; until they are offered again. */
+  readonly #lost = new Map<number, string>()
   #waitingBytes = 0
   #wake: (() => void) | undefined
 
@@ -38,6 +40,7 @@ export class ResultQueue {
     const { partition } = offer.id
     if (this.#accepted.has(partition) || !this.#wanted.has(partition)) return true
     const { inline } = offer
+    this.#lost.delete(partition)
     if (inline !== undefined && this.#waitingBytes + inline.byteLength <= WAITING_BYTES_MAX) {
       this.#waitingBytes += inline.byteLength
       this.#accepted.add(partition)
@@ -71,15 +74,25 @@ export class ResultQueue {
     }
   }
 
-  /** A sealed one was pulled, whole. */
+  /** A sealed one was pulled, whole; what another attempt offered meanwhile is not wanted any more. */
   accept(partition: number): void {
+    const offered = this.#ready.get(partition)
+    if (offered !== undefined && 'bytes' in offered) this.#waitingBytes -= offered.bytes.byteLength
+    this.#ready.delete(partition)
     this.#accepted.add(partition)
     this.#wanted.delete(partition)
   }
 
-  /** A sealed one is gone: another attempt will offer it again. */
-  lost(partition: number): void {
-    if (!this.#accepted.has(partition)) this.#ready.delete(partition)
+  /** A sealed one could not be had there; what another attempt offered meanwhile stays. False: that is no loss. */
+  lose(partition: number, executor: string): boolean {
+    if (this.#ready.has(partition) || !this.#wanted.has(partition)) return false
+    this.#lost.set(partition, executor)
+    return true
+  }
+
+  /** What the leader must make again. */
+  lost(): { partition: number; executor: string }[] {
+    return Array.from(this.#lost, ([partition, executor]) => ({ partition, executor }))
   }
 
   accepted(): number[] {
