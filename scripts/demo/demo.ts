@@ -57,7 +57,7 @@ async function demo(screen: Screen, local: DemoMesh, keep: boolean, signal: Abor
     'Questions',
     `This program is a client of ${attachedTo}. Its functions travel to the data, with the variables that they use.`,
   )
-  await askQuestions(screen, mesh, inputs)
+  await askQuestions({ screen, mesh, inputs, signal })
 
   screen.scene(
     'What happens when one asks',

@@ -1,14 +1,24 @@
 import type { Mesh, RDD } from '../../src/index.ts'
+import { raceAbort } from '../../src/base/index.ts'
 import { colors } from '../../src/cli/terminal.ts'
 import type { Inputs } from './inputs.ts'
 import * as oracle from './oracle.ts'
 import { bar, whole, type Screen } from './screen.ts'
+
+export interface Asking {
+  screen: Screen
+  mesh: Mesh
+  inputs: Inputs
+  signal: AbortSignal
+}
 
 /** Everything about one question; the job is shown as its source stands here. */
 interface Question<Answer> {
   title: string
   explanation: string
   job: (mesh: Mesh) => Promise<Answer>
+  /** Shown instead of `job`. */
+  source?: (mesh: Mesh) => unknown
   /** The same by plain loops. */
   expected: (inputs: Inputs) => Answer
   show: (answer: Answer) => string
@@ -65,8 +75,8 @@ export const lateness = (mesh: Mesh): RDD<oracle.DelayRow> => {
   return means.join(names).sortBy(([code, [mean]]) => [-mean, code])
 }
 
-export async function askQuestions(screen: Screen, mesh: Mesh, inputs: Inputs): Promise<void> {
-  await ask(screen, mesh, inputs, {
+export async function askQuestions(asking: Asking): Promise<void> {
+  await ask(asking, {
     title: 'The odd squares of the numbers 1 to 100',
     explanation:
       'map and filter run on each partition where it is; collect brings the parts together, in order.',
@@ -79,22 +89,22 @@ export async function askQuestions(screen: Screen, mesh: Mesh, inputs: Inputs): 
     expected: () => oracle.oddSquares(100),
     show: squares => `${squares.slice(0, 6).join(', ')}, … ${squares.at(-1)}: ${squares.length} squares`,
   })
-  await ask(screen, mesh, inputs, {
+  await ask(asking, {
     title: 'The sum of the numbers 1 to 100',
     explanation: 'Each partition is reduced where it is, then the partial results in partition order.',
     job: mesh => mesh.range(1, 101).reduce((a, b) => a + b),
     expected: () => oracle.sumTo(100),
     show: String,
   })
-  await ask(screen, mesh, inputs, {
+  await ask(asking, {
     title: `The greatest of ${NUMBERS.join(', ')}`,
     explanation: 'The same with another function. NUMBERS is a variable of this program.',
     job: mesh => mesh.parallelize(NUMBERS).reduce((a, b) => (a > b ? a : b)),
     expected: () => oracle.greatest(NUMBERS),
     show: String,
   })
-  await askForMean(screen, mesh, inputs)
-  await ask(screen, mesh, inputs, {
+  await askForMean(asking)
+  await ask(asking, {
     title: 'The ten most frequent words of Moby-Dick',
     explanation:
       'Words are counted in each partition first, so that only totals travel to the peers that add them up.',
@@ -111,7 +121,7 @@ export async function askQuestions(screen: Screen, mesh: Mesh, inputs: Inputs): 
         .map(([word, n]) => `${word.padEnd(6)}${whole.format(n).padStart(7)} ${bar(n, counts[0]![1], 40)}`)
         .join('\n'),
   })
-  await ask(screen, mesh, inputs, {
+  await ask(asking, {
     title: 'Where one waits longest: mean delay by airport, with the names of the airports',
     explanation: `Two files meet in a join. Airports with at least ${FLIGHTS_MIN} departures, the latest first.`,
     job: mesh => lateness(mesh).collect(),
@@ -128,8 +138,8 @@ export async function askQuestions(screen: Screen, mesh: Mesh, inputs: Inputs): 
   })
 }
 
-async function askForMean(screen: Screen, mesh: Mesh, inputs: Inputs): Promise<void> {
-  await ask(screen, mesh, inputs, {
+async function askForMean(asking: Asking): Promise<void> {
+  await ask(asking, {
     title: 'The mean of ten million numbers',
     explanation:
       'Each partition gives its sum and its count; the pairs are added up, and divided only at the end.',
@@ -142,11 +152,11 @@ async function askForMean(screen: Screen, mesh: Mesh, inputs: Inputs): Promise<v
     expected: () => oracle.meanTo(TEN_MILLION),
     show: mean => whole.format(Math.floor(mean)) + String(mean % 1).slice(1),
   })
-  const averages = tenMillion(mesh)
+  const averages = tenMillion(asking.mesh)
     .mapPartitions(sumAndCount)
     .map(([sum, count]) => sum / count)
-  const wrong = await averages.mean()
-  screen.say(
+  const wrong = await averages.mean({ signal: asking.signal })
+  asking.screen.say(
     colors.dim(
       `The average of the partitions' averages would be ${whole.format(Math.floor(wrong))}: four of the eight partitions\n` +
         'hold nine tenths of the numbers, and would weigh no more than the other four.',
@@ -155,10 +165,8 @@ async function askForMean(screen: Screen, mesh: Mesh, inputs: Inputs): Promise<v
 }
 
 async function ask<Answer>(
-  screen: Screen,
-  mesh: Mesh,
-  inputs: Inputs,
-  question: Question<Answer> & { source?: (mesh: Mesh) => unknown },
+  { screen, mesh, inputs, signal }: Asking,
+  question: Question<Answer>,
 ): Promise<void> {
   screen.say()
   screen.say(colors.bold(question.title))
@@ -166,7 +174,7 @@ async function ask<Answer>(
   screen.quote(sourceOf(question.source ?? question.job))
   const startMs = performance.now()
   using _ = watch(screen, mesh)
-  const answer = await question.job(mesh)
+  const answer = await raceAbort(question.job(mesh), signal)
   const tookMs = performance.now() - startMs
   screen.say(question.show(answer))
   screen.check('a plain loop in one process gives the same', answer, question.expected(inputs), tookMs)
@@ -193,18 +201,13 @@ export function totalOf(stages: readonly { tasks: number; done: number }[]): { t
 
 /** The body of a function as it is written, moved to the left margin. */
 function sourceOf(job: (mesh: Mesh) => unknown): string {
-  const lines = job
+  const [first = '', ...others] = job
     .toString()
     .replace(/^(?:async )?\(?mesh\s*\)?\s*=>\s*/, '')
-    .replace(/^\{\n([^]*)\n\s*\}$/, '$1')
     .split('\n')
-  const later = lines.slice(1).filter(line => line.trim() !== '')
-  const depths = (lines[0]!.startsWith(' ') ? lines : later).map(line => line.search(/\S/))
-  const margin = Math.min(...depths, lines.length === 1 ? 0 : Infinity)
-  const first = lines[0]!.startsWith(' ') ? lines[0]!.slice(margin) : lines[0]!
-  // What is written as a chain of one call per line starts with the dataset itself.
-  const moved = lines
-    .slice(1)
-    .map(line => (lines[0]!.startsWith(' ') ? line.slice(margin) : `  ${line.slice(margin)}`))
-  return [first, ...moved].join('\n')
+  const isBlock = first === '{'
+  const body = isBlock ? others.slice(0, -1) : others
+  const margin = Math.min(...body.map(line => line.search(/\S/)))
+  const moved = body.map(line => (isBlock ? '' : '  ') + line.slice(margin))
+  return (isBlock ? moved : [first, ...moved]).join('\n')
 }
