@@ -5,11 +5,17 @@ export interface AbortOptions {
 }
 
 /** A signal that aborts with the caller's or after `timeoutMs`, with a coded reason naming what was waited for. */
-export function withDeadline(what: string, timeoutMs: number, signal?: AbortSignal): AbortSignal & Disposable {
+export function withDeadline(
+  what: string,
+  timeoutMs: number,
+  signal?: AbortSignal,
+): AbortSignal & Disposable {
   const controller = new AbortController()
   const onAbort = (): void => controller.abort(signal?.reason)
   const timer = setTimeout(() => {
-    controller.abort(new ShoalError('TIMEOUT', { what, timeoutMs }, `${what} did not finish in ${timeoutMs} ms`))
+    controller.abort(
+      new ShoalError('TIMEOUT', { what, timeoutMs }, `${what} did not finish in ${timeoutMs} ms`),
+    )
   }, timeoutMs)
   if (signal?.aborted === true) onAbort()
   else signal?.addEventListener('abort', onAbort, { once: true })

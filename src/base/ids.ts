@@ -13,14 +13,11 @@ export type MeshId = Branded<'MeshId'>
 export type FileId = Branded<'FileId'>
 /** One stored partition of a file: `<fileId>-<index>-<writeId>`. */
 export type BlockId = Branded<'BlockId'>
-/** One job: `<clientId>/<seq>`; sending it again is idempotent. */
-export type JobId = Branded<'JobId'>
 
 export const asPeerId = (text: string): PeerId => text as PeerId
 export const asMeshId = (text: string): MeshId => text as MeshId
 export const asFileId = (text: string): FileId => text as FileId
 export const asBlockId = (text: string): BlockId => text as BlockId
-export const asJobId = (text: string): JobId => text as JobId
 
 /** The last six characters, which differ between peers, for people to read. */
 export function shortPeer(peer: PeerId | string): string {

@@ -22,7 +22,9 @@ export interface MessageType<Request, Reply> {
   readonly bodyClass?: BodyClass
 }
 
-export function message<Request, Reply>(definition: MessageType<Request, Reply>): MessageType<Request, Reply> {
+export function message<Request, Reply>(
+  definition: MessageType<Request, Reply>,
+): MessageType<Request, Reply> {
   return definition
 }
 
@@ -66,7 +68,10 @@ export interface Transport {
   /** Says without waiting; at most once, may be lost. Dials when there is no connection. */
   send<Request>(to: PeerId, type: MessageType<Request, void>, head: Request): void
   /** Sets the one handler of a type. Returning `{ head, body }` streams the body after the reply's head. */
-  handle<Request, ReplyHead>(type: MessageType<Request, ReplyHead>, handler: Handler<Request, ReplyHead>): void
+  handle<Request, ReplyHead>(
+    type: MessageType<Request, ReplyHead>,
+    handler: Handler<Request, ReplyHead>,
+  ): void
   /** Tells everybody who listens on a topic, by gossip: signed, unordered, may be lost, may come late. */
   publish(topic: string, data: Uint8Array): void
   /** `from` is the signed author, not the peer that passed the message on. */

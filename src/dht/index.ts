@@ -13,7 +13,7 @@ export {
   type StoreFs,
 } from './disk-block-store.ts'
 export { Namespace } from './namespace.machine.ts'
-export { replicaOwners, slotOf, type RingPeer } from './ring.ts'
+export { slotOf, type RingPeer } from './ring.ts'
 export {
   slotBatch,
   SlotTable,
@@ -24,17 +24,11 @@ export {
   type SlotRow,
   type SlotView,
 } from './slot-table.machine.ts'
-export {
-  PARTITION_BYTES,
-  PARTITION_BYTES_MAX,
-  Splitter,
-  type SplitPiece,
-  type SplitterOptions,
-} from './splitter.ts'
+export { Splitter, type SplitPiece, type SplitterOptions } from './splitter.ts'
 export type { BlockRange } from './block-reader.ts'
 export type { CopyRequest, CopyResult } from './block-service.ts'
 export * from './file-client.ts'
-export { accepted, type FileServicePorts } from './file-ports.ts'
+export type { FileServicePorts } from './file-ports.ts'
 export type { OpenedFile, OpenOptions } from './file-reader.ts'
 export { FileService } from './file-service.ts'
 export type { OpenFile, PutResult, WriteOptions } from './file-writer.ts'

@@ -1,4 +1,4 @@
-export { membershipDefaults, type MembershipOptions, type RaftOptions, type VotersOptions } from './config.ts'
+export type { MembershipOptions, RaftOptions, VotersOptions } from './config.ts'
 export { DiskLogStore, type DiskLogStoreOptions } from './disk-log-store.ts'
 export type { Member } from './member-table.ts'
 export { Members, type MemberResult } from './members.machine.ts'

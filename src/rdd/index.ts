@@ -1,4 +1,4 @@
-export { decodeRows, encodeRows } from './codec/index.ts'
+export { encodeRows } from './codec/index.ts'
 export * from './config.ts'
 export * from './context.ts'
 export * from './job-runner.ts'

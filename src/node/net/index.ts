@@ -1,4 +1,3 @@
-export { BODY_WINDOW_BYTES } from './config.ts'
 export type { ChannelLimits, TransportLimits } from './config.ts'
 export type { Role } from './hello.ts'
 export { loadIdentity, passingIdentity } from './identity.ts'

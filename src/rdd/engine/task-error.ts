@@ -4,7 +4,14 @@ import { GENERATED_FILE } from '../codec/generated-function.ts'
 import type { TaskInput, TaskOutcome } from '../task.ts'
 
 /** Frames that say nothing to the user: the engine's own and those of Node. */
-const OWN_FRAMES = [GENERATED_FILE, '/src/rdd/engine/', '/src/rdd/codec/', '/src/node/executor/', '(node:', 'at node:']
+const OWN_FRAMES = [
+  GENERATED_FILE,
+  '/src/rdd/engine/',
+  '/src/rdd/codec/',
+  '/src/node/executor/',
+  '(node:',
+  'at node:',
+]
 /** Causes of causes that are reported. */
 const CAUSES_MAX = 4
 

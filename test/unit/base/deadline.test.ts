@@ -21,7 +21,9 @@ describe('deadlines', () => {
     process.on('unhandledRejection', onUnhandled)
     try {
       const late = Promise.withResolvers<void>()
-      await expect(raceAbort(late.promise, AbortSignal.abort(new Error('too late')))).rejects.toThrow('too late')
+      await expect(raceAbort(late.promise, AbortSignal.abort(new Error('too late')))).rejects.toThrow(
+        'too late',
+      )
       late.reject(new Error('nobody waits for this'))
       // Rejections are reported once the microtasks of a turn are done.
       await new Promise<void>(resolve => {
