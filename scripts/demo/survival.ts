@@ -40,9 +40,8 @@ export async function surviveKills(
   job[Symbol.dispose]()
   if (killed.status === 'rejected') throw killed.reason
   if (counted.status === 'rejected') throw counted.reason
-  screen.say(
-    `${job.startedAgain()} of ${job.tasks} tasks had to run again; all others were finished, or went on.`,
-  )
+  const [again, tasks] = [job.startedAgain(), job.tasks].map(count => whole.format(count))
+  screen.say(`${again} of ${tasks} tasks had to run again: what the two had finished, begun or waiting.`)
   const { files } = await mesh.status({ signal })
   screen.check('of every partition of every file at least one copy lives', files.missing, 0)
   screen.say(
