@@ -97,6 +97,11 @@ export class JobState {
     return stage !== undefined && task !== undefined && this.#isDone(stage.stage, task, outputs)
   }
 
+  *doneTasks(outputs: OutputRegistry): Generator<TaskState> {
+    for (const { stage, tasks } of this.#stages)
+      for (const task of tasks.values()) if (this.#isDone(stage, task, outputs)) yield task
+  }
+
   allAccepted(): boolean {
     for (const task of this.#result.tasks.values()) if (!task.accepted) return false
     return true

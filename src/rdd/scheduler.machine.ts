@@ -152,7 +152,6 @@ export class Scheduler {
         })
       } else {
         job.sealResult(output.id.partition, event.peer)
-        this.#cancelDone(job)
       }
     }
     for (const { jobId, id } of event.running) {
@@ -162,6 +161,7 @@ export class Scheduler {
         this.#orphans.set(`${jobId} ${attemptKey(id)}`, { jobId, id, peer: event.peer, untilMs })
       else this.#adopt(job, id, event.peer)
     }
+    for (const job of this.#jobs.values()) this.#cancelDone(job)
     // It was away when they ended.
     for (const jobId of over) this.#effects.push({ type: 'forget-job', jobId, peers: [event.peer] })
     const early = this.#early.get(event.peer)
@@ -387,7 +387,7 @@ export class Scheduler {
 
   /** Attempts at what is done by now have nothing to add. */
   #cancelDone(job: JobState): void {
-    for (const task of job.tasks()) if (task.done) this.cancelAttempts(job, task)
+    for (const task of job.doneTasks(this.#outputs)) this.cancelAttempts(job, task)
   }
 
   #cancelRunning(job: JobState): void {
