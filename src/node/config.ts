@@ -25,6 +25,11 @@ export const LEADER_CALL = {
   tryTimeoutMs: 10_000,
 } as const
 
+export const JOB_CLIENT = {
+  /** A program that ends says which of its jobs are over; one whose mesh is gone does not wait longer than this. */
+  closeTimeoutMs: 1_000,
+} as const
+
 export const JOB_LEADER = {
   /** Leases, executors that joined late. */
   tickMs: 500,

@@ -76,12 +76,12 @@ export class Mesh extends DatasetContext implements AsyncDisposable {
   }
 
   /** Jobs under way reject with JOB_CANCELLED. */
-  closeJobs(): void {
-    this.#client.close()
+  async closeJobs(): Promise<void> {
+    await this.#client.close()
   }
 
   async close(): Promise<void> {
-    this.closeJobs()
+    await this.closeJobs()
     await this.#onClose?.()
   }
 

@@ -281,7 +281,7 @@ class RunningPeer implements Peer {
   async close(): Promise<void> {
     if (this.#closing.signal.aborted) return
     this.#closing.abort(new ShoalError('CANCELLED', { what: 'this peer, which is stopping' }))
-    this.mesh.closeJobs()
+    await this.mesh.closeJobs()
     this.#role.resign()
     await this.#executor.close()
     await this.#files[Symbol.asyncDispose]()

@@ -1,7 +1,16 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { crc32 } from 'node:zlib'
 import { pipe } from 'it-pipe'
-import { asPeerId, fromWire, hasCode, ShoalError, toWire, type Logger } from '../../base/index.ts'
+import {
+  asPeerId,
+  fromWire,
+  hasCode,
+  raceAbort,
+  ShoalError,
+  toWire,
+  withDeadline,
+  type Logger,
+} from '../../base/index.ts'
 import {
   acceptResult,
   cancelJob,
@@ -21,6 +30,7 @@ import {
   type Plan,
   type RunOptions,
 } from '../../rdd/index.ts'
+import { JOB_CLIENT } from '../config.ts'
 import type { MeshAccess } from '../mesh-access.ts'
 import { collect } from '../relay.ts'
 import { ResultQueue } from './result-queue.ts'
@@ -55,6 +65,8 @@ export class JobClient implements JobRunner {
   readonly #log: Logger
   readonly #jobs = new Map<string, OpenJob>()
   readonly #listeners = new Set<(event: JobEvent) => void>()
+  /** Words to the leader that a job is over, still on their way. */
+  readonly #releases = new Set<Promise<void>>()
   #seq = 0
   #timer: NodeJS.Timeout | undefined
 
@@ -259,13 +271,14 @@ export class JobClient implements JobRunner {
     const told = complete
       ? this.#access.callLeader(closeJob, { jobId })
       : this.#access.callLeader(cancelJob, { jobId, reason: 'its requester stopped it' })
-    told.catch((error: unknown) => {
-      this.#log.debug({ jobId, error: toWire(error) }, 'the leader could not be told that a job is over')
-    })
-  }
-
-  async cancel(jobId: string, reason: string): Promise<void> {
-    await this.#access.callLeader(cancelJob, { jobId, reason })
+    const settled = told.then(
+      () => undefined,
+      (error: unknown) => {
+        this.#log.debug({ jobId, error: toWire(error) }, 'the leader could not be told that a job is over')
+      },
+    )
+    this.#releases.add(settled)
+    void settled.then(() => this.#releases.delete(settled))
   }
 
   forget(fingerprints: readonly string[]): void {
@@ -278,11 +291,18 @@ export class JobClient implements JobRunner {
     for (const listener of this.#listeners) listener(event)
   }
 
-  close(): void {
+  /** Open jobs reject with JOB_CANCELLED; resolves when the leader knows which jobs are over, or soon. */
+  async close(): Promise<void> {
     clearInterval(this.#timer)
     for (const job of this.#jobs.values()) {
       job.failed.reject(new ShoalError('JOB_CANCELLED', { job: job.jobId, reason: 'the mesh was closed' }))
     }
+    // The consumers' turn to see it, and so to release their jobs.
+    await new Promise<void>(resolve => {
+      setImmediate(resolve)
+    })
+    using deadline = withDeadline('telling the leader that jobs are over', JOB_CLIENT.closeTimeoutMs)
+    await raceAbort(Promise.all(this.#releases), deadline).catch(() => undefined)
   }
 }
 
