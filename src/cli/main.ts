@@ -10,7 +10,8 @@ import { runCommand } from './commands/run.ts'
 import { statusCommand } from './commands/status.ts'
 import { upCommand } from './commands/up.ts'
 import { EXIT_FAILED, EXIT_USAGE, reportError } from './error-report.ts'
-import { quietOnBrokenPipe } from './terminal.ts'
+import { settingsOf, type Settings } from './settings.ts'
+import { quietOnBrokenPipe, quietOnExperiments } from './terminal.ts'
 
 /** What is still open this long after the work is done does not keep the process. */
 const LINGER_MS = 3_000
@@ -18,15 +19,19 @@ const LINGER_MS = 3_000
 /** The command line. Sets the exit code: 0 done, 1 failed, 2 used wrongly, 130 interrupted. */
 export async function main(argv: readonly string[]): Promise<void> {
   quietOnBrokenPipe()
-  const flags = { json: argv.includes('--json'), debug: argv.includes('--debug') }
+  quietOnExperiments()
+  let settings: Partial<Settings> = {}
   const fail = (error: unknown): void => {
-    process.exit(reportError(error, flags))
+    process.exit(reportError(error, settings))
   }
   process.on('uncaughtException', fail)
   try {
-    await program().parseAsync(argv, { from: 'user' })
+    const root = program().hook('preAction', (_root, command) => {
+      settings = settingsOf(command)
+    })
+    await root.parseAsync(argv, { from: 'user' })
   } catch (error) {
-    process.exitCode = error instanceof CommanderError ? usageExit(error) : reportError(error, flags)
+    process.exitCode = error instanceof CommanderError ? usageExit(error) : reportError(error, settings)
   }
   setTimeout(() => process.exit(), LINGER_MS).unref()
 }

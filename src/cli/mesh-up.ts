@@ -126,7 +126,7 @@ async function agreement(
   const untilMs = performance.now() + AGREE_TIMEOUT_MS
   for (;;) {
     const status = await mesh.status({ signal })
-    const lacking = whatLacks(status, names)
+    const lacking = whatLacks(status, names, await directory.peers())
     if (lacking === undefined) return status
     line.show(`waiting for ${lacking} …`)
     if (performance.now() > untilMs) {
@@ -141,10 +141,21 @@ async function agreement(
   }
 }
 
-function whatLacks(status: PeerStatus, names: readonly string[]): string | undefined {
+function whatLacks(
+  status: PeerStatus,
+  names: readonly string[],
+  serving: readonly LocalPeer[],
+): string | undefined {
   const { members, leader, voters, votersTarget } = status
   if (leader === undefined) return 'a leader to be elected'
-  const up = members.filter(({ state, liveness }) => state === 'up' && liveness === 'alive')
+  // A peer that came back has a new address; until the log has it too, others may not reach it.
+  const addresses = new Set(serving.flatMap(peer => peer.addresses))
+  const up = members.filter(
+    member =>
+      member.state === 'up' &&
+      member.liveness === 'alive' &&
+      member.addresses.some(address => addresses.has(address)),
+  )
   const away = names.filter(name => !up.some(member => member.name === name))
   if (away.length > 0) return `${away.join(', ')} to be a member`
   if (voters.length < votersTarget) return `voters (${voters.length} of ${votersTarget})`

@@ -12,6 +12,14 @@ export function quietOnBrokenPipe(): void {
   }
 }
 
+/** That Node calls a feature experimental is our business, not the user's. */
+export function quietOnExperiments(): void {
+  process.removeAllListeners('warning')
+  process.on('warning', warning => {
+    if (warning.name !== 'ExperimentalWarning') note(`${errorColors.yellow('warning')}: ${warning.message}`)
+  })
+}
+
 /** Results go to stdout, one line each. */
 export function print(text: string): void {
   process.stdout.write(`${text}\n`)

@@ -1,2 +1,223 @@
+import { once } from 'node:events'
+import { homedir } from 'node:os'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import repl, { type REPLServer } from 'node:repl'
+import { hasCode, ShoalError } from '../../base/errors.ts'
+import { connect, type Mesh } from '../../node/index.ts'
+import { RDD } from '../../rdd/index.ts'
+import { describeError, EXIT_FAILED } from '../error-report.ts'
+import { JobBar } from '../job/job-bar.ts'
+import { RunningJobs } from '../job/running-jobs.ts'
 import type { Settings } from '../settings.ts'
-export async function runRepl(_settings: Settings): Promise<void> {}
+import { colors, note, print, shown } from '../terminal.ts'
+import { counted } from '../units.ts'
+import { complete, type Completions } from './completion.ts'
+import { Evaluator, INTERRUPTED } from './evaluator.ts'
+import { IncompleteSnippet } from './snippet.ts'
+
+const UNFINISHED = 'the input ends in the middle of a statement'
+
+/** `shoal repl`: until Ctrl-D, `.exit`, or the end of a piped input. */
+export async function runRepl(settings: Settings): Promise<void> {
+  const { peer, key } = settings
+  const mesh = await connect({
+    ...(peer === undefined ? {} : { peer }),
+    ...(key === undefined ? {} : { keyFile: key }),
+    name: 'shoal repl',
+  })
+  try {
+    await new Session(mesh, settings).run()
+  } finally {
+    await mesh.close()
+  }
+}
+
+class Session {
+  readonly #mesh: Mesh
+  readonly #settings: Settings
+  readonly #isInteractive = process.stdin.isTTY === true && process.stdout.isTTY === true
+  readonly #bar = new JobBar()
+  readonly #jobs: RunningJobs
+  readonly #evaluator = new Evaluator(process.stdin)
+  #snippets = 0
+  #isAnswering = false
+  #isCancelling = false
+  #onIdle: () => void = () => {}
+  #hasFailed = false
+
+  constructor(mesh: Mesh, settings: Settings) {
+    this.#mesh = mesh
+    this.#settings = settings
+    this.#jobs = new RunningJobs(mesh, event => this.#bar.onEvent(event))
+  }
+
+  async run(): Promise<void> {
+    Object.assign(globalThis, { mesh: this.#mesh })
+    if (this.#isInteractive) await this.#converse()
+    else await this.#readScript()
+    if (this.#jobs.count > 0) await this.#jobs.cancelAll('the REPL was closed')
+    this.#bar[Symbol.dispose]()
+  }
+
+  async #converse(): Promise<void> {
+    await this.#greet()
+    const server = repl.start({
+      prompt: 'shoal> ',
+      useGlobal: true,
+      ignoreUndefined: true,
+      writer: shown,
+      eval: (source, _context, _file, done) => void this.#answer(source, done),
+      completer: (line: string, done: (error: Error | null, found: Completions) => void) => {
+        void this.#complete(line, done)
+      },
+    })
+    this.#lineByLine(server)
+    this.#takeOverInterrupts(server)
+    this.#catchStrays(() => server.displayPrompt(true))
+    await keepHistory(server)
+    await once(server, 'exit')
+  }
+
+  /** Input that is no terminal's: run to its end, silently but for results. Errors do not end it, but count. */
+  async #readScript(): Promise<void> {
+    this.#catchStrays(() => {})
+    process.on('SIGINT', () => this.#interrupt())
+    let source = ''
+    for await (const line of createInterface({ input: process.stdin })) {
+      source += `${line}\n`
+      const answer = await this.#evaluate(source)
+      if (answer === 'incomplete') continue
+      source = ''
+      if (answer.value !== undefined) print(shown(answer.value))
+    }
+    if (source.trim() !== '')
+      this.#report(new ShoalError('SYNTAX_ERROR', { file: 'input', reason: UNFINISHED }, UNFINISHED))
+    if (this.#hasFailed) process.exitCode = EXIT_FAILED
+  }
+
+  /** What is typed or pasted while something runs waits for its turn: node:repl would run it at the same time. */
+  #lineByLine(server: REPLServer): void {
+    const usual = server.listeners('line')
+    server.removeAllListeners('line')
+    const waiting: string[] = []
+    const next = (): void => {
+      for (let line = waiting.shift(); line !== undefined; line = waiting.shift()) {
+        for (const listener of usual) Reflect.apply(listener, server, [line])
+        if (this.#isAnswering) return
+      }
+    }
+    this.#onIdle = next
+    server.on('line', line => {
+      waiting.push(line)
+      if (!this.#isAnswering) next()
+    })
+  }
+
+  async #complete(line: string, done: (error: Error | null, found: Completions) => void): Promise<void> {
+    done(null, await complete(line, this.#mesh))
+  }
+
+  async #greet(): Promise<void> {
+    const { name, leader, members, version } = await this.#mesh.status()
+    const up = members.filter(({ state }) => state === 'up').length
+    const leading = members.find(({ peerId }) => peerId === leader)?.name
+    const who = leading === undefined ? 'no leader: jobs wait' : `${leading} leads`
+    const { bold, dim, cyan } = colors
+    note(`${bold(`shoal ${version}`)}, attached to ${bold(name)} of ${counted(up, 'peer')} (${who})`)
+    note(dim(`try ${cyan('await mesh.range(100).filter(x => x % 7 === 0).collect()')}`))
+    note(dim('Ctrl-C cancels a job, Ctrl-D leaves, Tab completes, .editor takes several lines'))
+  }
+
+  async #answer(source: string, done: (error: Error | null, value?: unknown) => void): Promise<void> {
+    this.#isAnswering = true
+    const answer = source.trim() === '' ? {} : await this.#evaluate(source)
+    this.#isAnswering = false
+    if (answer === 'incomplete') done(new repl.Recoverable(new SyntaxError(answer)))
+    else done(null, answer.value)
+    this.#onIdle()
+  }
+
+  /** Never throws: what goes wrong is reported. The value is undefined when there is nothing more to show. */
+  async #evaluate(source: string): Promise<{ value?: unknown } | 'incomplete'> {
+    try {
+      const value = await this.#evaluator.run(source, `REPL${++this.#snippets}`)
+      if (value === INTERRUPTED) note('interrupted')
+      else if (value instanceof RDD) note(await describeRdd(value))
+      else return { value }
+    } catch (error) {
+      if (error instanceof IncompleteSnippet) {
+        this.#snippets--
+        return 'incomplete'
+      }
+      this.#report(error)
+    }
+    return {}
+  }
+
+  #report(error: unknown): void {
+    this.#hasFailed = true
+    this.#bar[Symbol.dispose]()
+    if (hasCode(error, 'JOB_CANCELLED') && this.#isInteractive) note(`interrupted: ${error.message}`)
+    else note(describeError(error, this.#settings))
+  }
+
+  /** With nothing running, Ctrl-C clears the line as usual. */
+  #takeOverInterrupts(server: REPLServer): void {
+    const usual = server.listeners('SIGINT')
+    server.removeAllListeners('SIGINT')
+    const onInterrupt = (): void => {
+      if (this.#evaluator.isBusy) this.#interrupt()
+      else for (const listener of usual) Reflect.apply(listener, server, [])
+    }
+    server.on('SIGINT', onInterrupt)
+    // By `kill`, or in the moment that the terminal is not in raw mode.
+    process.on('SIGINT', onInterrupt)
+  }
+
+  /** The first time, jobs that run are cancelled and may say so; the second time nobody waits for them. */
+  #interrupt(): void {
+    const atOnce = this.#isCancelling || this.#jobs.count === 0
+    this.#evaluator.interrupt({ atOnce })
+    if (!atOnce) void this.#cancelJobs()
+  }
+
+  async #cancelJobs(): Promise<void> {
+    this.#isCancelling = true
+    const trouble = await this.#jobs.cancelAll('interrupted at the terminal')
+    this.#isCancelling = false
+    if (trouble !== undefined) note(`the leader could not be told: ${trouble}`)
+  }
+
+  /** Errors of promises that nobody awaits must not end the session. */
+  #catchStrays(after: () => void): void {
+    const report = (error: unknown): void => {
+      note('')
+      this.#report(error)
+      after()
+    }
+    process.removeAllListeners('uncaughtException')
+    process.on('uncaughtException', report)
+    process.on('unhandledRejection', report)
+  }
+}
+
+/** An RDD computes nothing until asked: show what it would do, and how to ask. */
+async function describeRdd(rdd: RDD<unknown>): Promise<string> {
+  const { dim, cyan } = colors
+  const ask = `nothing has run: call an action, such as ${cyan('.take(5)')}, ${cyan('.count()')} or ${cyan('.collect()')}`
+  try {
+    return `${await rdd.toDebugString()}\n${dim(ask)}`
+  } catch (error) {
+    return `${describeError(error)}\n${dim(ask)}`
+  }
+}
+
+/** In ~/.shoal_history, or where SHOAL_HISTORY says; a REPL without one is still a REPL. */
+async function keepHistory(server: REPLServer): Promise<void> {
+  const filePath = process.env['SHOAL_HISTORY'] ?? join(homedir(), '.shoal_history')
+  const { promise, resolve } = Promise.withResolvers<Error | null>()
+  server.setupHistory({ filePath, onHistoryFileLoaded: error => resolve(error) })
+  const error = await promise
+  if (error !== null) note(`the history is not kept: ${error.message}`)
+}
