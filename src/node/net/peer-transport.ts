@@ -21,6 +21,7 @@ import type {
   Reply,
   Transport,
 } from '../../base/index.ts'
+import { abortConnection } from './abort-connection.ts'
 import { AddressBook, isLoopback, parseAddress, withPeer } from './address-book.ts'
 import { BodyBudget } from './body-budget.ts'
 import { discard } from './body-streams.ts'
@@ -434,10 +435,10 @@ export class PeerTransport implements Transport, AsyncDisposable {
       this.#logger.warn({ peer, reason: reason.message }, `${shortPeer(peer)} is of another mesh`)
       // It shares the secret, so gossip is running already: end all of it, and do not call again.
       this.#addresses.forget(peer)
-      connection.close().catch((error: unknown) => connection.abort(asError(error)))
+      connection.close().catch((error: unknown) => abortConnection(connection, asError(error)))
     } else if (hasCode(reason, 'TIMEOUT') || hasCode(reason, 'TOO_LARGE')) {
       this.#logger.warn({ peer, reason: reason.message }, `gave up the connection to ${shortPeer(peer)}`)
-      connection.abort(reason)
+      abortConnection(connection, reason)
     } else if (hasCode(reason, 'BAD_MESSAGE')) {
       this.#logger.warn(
         { peer, reason: reason.message },
