@@ -91,15 +91,15 @@ test('saveAsTextFile makes the directory appear whole, and refuses one that is t
     })
     .saveAsTextFile('/saved')
   const seen = new Set<number>()
-  let done = false
+  const saved = new AbortController()
   const watching = (async () => {
-    while (!done) {
+    while (!saved.signal.aborted) {
       const entries = await other!.fs.ls('/saved', { consistency: 'stale' }).catch(() => [])
       seen.add(entries.filter(entry => entry.type === 'file').length)
     }
   })()
   await saving
-  done = true
+  saved.abort()
   await watching
   // Never some of the parts: none, or all eight.
   expect([...seen].filter(count => count !== 0 && count !== 8)).toEqual([])

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { expect, test } from 'vitest'
 import { attach } from '../../src/node/index.ts'
+import { doze } from '../support/doze.ts'
 import { bytesOf, textOf } from '../support/file-bytes.ts'
 import { PeerStartError } from '../support/peer-process.ts'
 import { useCluster } from '../support/use-cluster.ts'
@@ -73,12 +74,32 @@ test('without a majority writes and jobs end in NO_QUORUM and stale reads go on;
   // A client is patient for 10 s; then it says so within one try of the leader's.
   expect(tookMs).toBeLessThan(25_000)
 
-  await Promise.all(others.map(peer => peer.start()))
-  await cluster().ready()
+  await cluster().heal()
   expect(await textOf(mesh.fs.get('/kept.txt'))).toBe('kept\n')
   expect(await mesh.range(10).sum()).toBe(45)
   await mesh.fs.mkdir('/accepted')
   expect((await mesh.fs.ls('/')).map(entry => entry.name)).not.toContain('refused.txt')
+})
+
+test('a job that runs when the majority goes away ends in NO_QUORUM instead of waiting for ever', async () => {
+  const [survivor, ...others] = cluster().running()
+  const mesh = await cluster().connect(survivor)
+  const running = Promise.withResolvers<void>()
+  using _ = mesh.onJobEvent(event => {
+    if (event.type === 'progress') running.resolve()
+  })
+  const job = mesh
+    .range(0, 60, 1, 60)
+    .map(number => {
+      doze(1_000)
+      return number
+    })
+    .count()
+    .catch((error: unknown) => error)
+  await running.promise
+  await Promise.all(others.map(peer => peer.kill()))
+  expect(await job).toMatchObject({ code: 'NO_QUORUM' })
+  await cluster().heal()
 })
 
 test('peers that are stopped leave nothing that runs, and end with 0', async () => {

@@ -117,6 +117,13 @@ export class LocalCluster implements AsyncDisposable {
     return this.running().filter(peer => peer !== leader)
   }
 
+  /** Peers that were killed or paused run again, and the mesh agrees; those that never served are left alone. */
+  async heal(): Promise<void> {
+    for (const peer of this.peers) peer.resume()
+    await Promise.all(this.peers.filter(peer => !peer.isRunning && peer.id !== '').map(peer => peer.start()))
+    await this.ready()
+  }
+
   /** Every running peer agrees on leader, members and voters, and all of them are up and alive. */
   async ready(timeoutMs = 90_000): Promise<void> {
     await waitFor(
