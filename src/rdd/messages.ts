@@ -147,6 +147,8 @@ export const jobUpdate = message({
   request: z.object({
     jobId: z.string(),
     epoch: count,
+    /** Of the leader that says so: one that was deposed without knowing it yet is not believed. */
+    term: count,
     state: z.enum(['running', 'done', 'failed']),
     progress: progress.exactOptional(),
     error: wireError.exactOptional(),

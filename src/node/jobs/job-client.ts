@@ -7,6 +7,7 @@ import {
   hasCode,
   raceAbort,
   ShoalError,
+  systemClock,
   toWire,
   withDeadline,
   type Logger,
@@ -52,6 +53,8 @@ interface OpenJob {
   /** Aborts when the job is over: nothing of it may reach the leader or an executor later. */
   over: AbortController
   progress: JobProgress | undefined
+  /** Highest term of a leader that took the job: what an earlier one still says of it counts no more. */
+  term: number
 }
 
 /**
@@ -69,6 +72,8 @@ export class JobClient implements JobRunner {
   readonly #releases = new Set<Promise<void>>()
   #seq = 0
   #timer: NodeJS.Timeout | undefined
+  /** When a leader last answered. */
+  #heardMs = 0
 
   constructor(access: MeshAccess, log: Logger) {
     this.#access = access
@@ -90,7 +95,7 @@ export class JobClient implements JobRunner {
     })
     this.#access.handle(jobUpdate, ({ head }) => {
       const job = this.#jobs.get(head.jobId)
-      if (job === undefined) return {}
+      if (job === undefined || head.term < job.term) return {}
       if (head.progress !== undefined) {
         job.progress = head.progress
         this.#emit({ type: 'progress', jobId: job.jobId, name: job.name, progress: head.progress })
@@ -125,6 +130,7 @@ export class JobClient implements JobRunner {
       failed: Promise.withResolvers(),
       over: new AbortController(),
       progress: undefined,
+      term: 0,
     }
     job.failed.promise.catch(() => {})
     if (partitions.length === 0) return
@@ -217,7 +223,7 @@ export class JobClient implements JobRunner {
   }
 
   async #submit(job: OpenJob): Promise<void> {
-    await this.#access.callLeader(
+    const { term } = await this.#access.callLeader(
       submitJob,
       {
         jobId: job.jobId,
@@ -229,6 +235,8 @@ export class JobClient implements JobRunner {
       },
       { body: job.plan, signal: job.over.signal },
     )
+    this.#heardMs = systemClock.nowMs()
+    job.term = Math.max(job.term, term)
   }
 
   /** A new leader that cannot be told within the caller's patience fails the job. */
@@ -256,6 +264,7 @@ export class JobClient implements JobRunner {
         session: this.session,
         jobs: [...this.#jobs.keys()],
       })
+      this.#heardMs = systemClock.nowMs()
       for (const jobId of unknown) {
         const job = this.#jobs.get(jobId)
         if (job !== undefined && !job.results.complete()) await this.#tellLeader(job)
@@ -263,7 +272,13 @@ export class JobClient implements JobRunner {
       for (const job of this.#jobs.values()) await this.#tellLost(job)
     } catch (error) {
       this.#log.debug({ error: toWire(error) }, 'the lease could not be renewed')
+      if (systemClock.nowMs() - this.#heardMs >= SCHEDULER.leaseMs) this.#giveUp(error)
     }
+  }
+
+  /** No leader was heard of for the whole lease: there is none, or it has ended the jobs, or nobody passes on its word. */
+  #giveUp(error: unknown): void {
+    for (const job of this.#jobs.values()) job.failed.reject(error)
   }
 
   #release(job: OpenJob, complete: boolean): void {

@@ -346,7 +346,8 @@ export class JobLeader {
       return
     }
     job.update.sending = true
-    const head = { jobId, epoch: job.requester.epoch, state: 'running' as const, progress }
+    const { epoch } = job.requester
+    const head = { jobId, epoch, term: this.term, state: 'running' as const, progress }
     void this.#ports
       .deliver(job.requester, jobUpdate, head)
       .catch(() => {})
@@ -363,7 +364,7 @@ export class JobLeader {
     if (job === undefined) return
     const tasks = progress.stages.reduce((sum, stage) => sum + stage.tasks, 0)
     this.#record({ type: 'job-end', jobId, status: 'done', tasks, retried: progress.retried })
-    this.#update(job, { jobId, epoch: job.requester.epoch, state: 'done', progress })
+    this.#update(job, { jobId, epoch: job.requester.epoch, term: this.term, state: 'done', progress })
   }
 
   #failed(jobId: string, error: ReturnType<typeof toWire>): void {
@@ -371,7 +372,7 @@ export class JobLeader {
     if (job === undefined) return
     const status = error.code === 'JOB_CANCELLED' ? 'cancelled' : 'failed'
     this.#record({ type: 'job-end', jobId, status, reason: error.message.slice(0, REASON_MAX) })
-    this.#update(job, { jobId, epoch: job.requester.epoch, state: 'failed', error })
+    this.#update(job, { jobId, epoch: job.requester.epoch, term: this.term, state: 'failed', error })
   }
 
   #update(job: LedJob, head: z.infer<typeof jobUpdate.request>): void {
