@@ -16,17 +16,10 @@ import {
 } from '../base/index.ts'
 import { LEADER_CALL } from './config.ts'
 
-/** Codes after which the same question may be put to the leader again: it was not answered by one. */
-const RETRYABLE = new Set<ErrorCode>([
-  'NOT_LEADER',
-  'NO_QUORUM',
-  'UNREACHABLE',
-  'CONNECTION_LOST',
-  'STALE_LEADER',
-  'TIMEOUT',
-  'BUSY',
-  'UNKNOWN_OUTCOME',
-])
+/** Codes that say: no leader has seen the question. When nothing better comes in time, that is NO_QUORUM. */
+const UNHEARD = new Set<ErrorCode>(['NOT_LEADER', 'NO_QUORUM', 'UNREACHABLE', 'STALE_LEADER'])
+/** Codes after which the same question may be put again, although a leader may have seen it. */
+const RETRYABLE = new Set<ErrorCode>([...UNHEARD, 'CONNECTION_LOST', 'TIMEOUT', 'BUSY', 'UNKNOWN_OUTCOME'])
 
 export interface LeaderView {
   /** The leader as this peer knows it, if it knows one. */
@@ -65,6 +58,7 @@ export class LeaderCaller {
     const untilMs = this.#clock.nowMs() + (options.waitMs ?? LEADER_CALL.quorumWaitMs)
     let pauseMs: number = LEADER_CALL.retryMinMs
     let hint: PeerId | undefined
+    let cause: unknown
     for (;;) {
       options.signal?.throwIfAborted()
       const leader = hint ?? this.#view.leader() ?? pick(this.#random, this.#view.others())
@@ -74,7 +68,8 @@ export class LeaderCaller {
           return await this.#try(leader, type, head, options)
         } catch (error) {
           if (!(error instanceof ShoalError) || !RETRYABLE.has(error.code)) throw error
-          if (this.#clock.nowMs() >= untilMs) throw error
+          if (this.#clock.nowMs() >= untilMs && !UNHEARD.has(error.code)) throw error
+          cause = error
           if (hasCode(error, 'NOT_LEADER') && error.details.leader !== undefined) {
             const said = error.details.leader as PeerId
             if (said !== leader) hint = said
@@ -88,6 +83,7 @@ export class LeaderCaller {
           quorum,
           `no leader answered ${type.name}: a majority of the voters must be reachable ` +
             `(term ${quorum.term}, ${quorum.voters.length} voters); nothing was changed that this peer knows of`,
+          { cause },
         )
       }
       await sleep(pauseMs * (0.5 + this.#random.next()), options)

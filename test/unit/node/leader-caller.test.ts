@@ -1,0 +1,68 @@
+import { expect, test } from 'vitest'
+import { z } from 'zod'
+import { message, seededRandom, ShoalError, systemClock, type PeerId } from '../../../src/base/index.ts'
+import { LeaderCaller } from '../../../src/node/leader-caller.ts'
+import { MemoryNetwork, type MemoryTransport } from '../../support/memory-transport.ts'
+
+const ask = message({
+  name: 'test.ask',
+  from: 'everyone',
+  request: z.object({}),
+  reply: z.object({ by: z.string() }),
+})
+
+function mesh(leader: () => PeerId | undefined) {
+  const network = new MemoryNetwork()
+  const [self, other, third] = ['a', 'b', 'c'].map(name => network.join(name)) as [
+    MemoryTransport,
+    MemoryTransport,
+    MemoryTransport,
+  ]
+  const caller = new LeaderCaller({
+    transport: self,
+    clock: systemClock,
+    random: seededRandom(1),
+    view: {
+      leader,
+      others: () => [other.self, third.self],
+      quorum: () => ({ term: 7, voters: ['a', 'b', 'c'] }),
+    },
+  })
+  return { network, caller, other, third }
+}
+
+const notLeader = (leader?: PeerId): never => {
+  throw new ShoalError('NOT_LEADER', leader === undefined ? { term: 7 } : { term: 7, leader })
+}
+
+test('a mesh in which nobody leads answers NO_QUORUM with term and voters, whatever its peers say of themselves', async () => {
+  const { caller, other, third } = mesh(() => undefined)
+  other.handle(ask, () => notLeader())
+  third.handle(ask, () => notLeader())
+  await expect(caller.call(ask, {}, { waitMs: 150 })).rejects.toMatchObject({
+    code: 'NO_QUORUM',
+    details: { term: 7, voters: ['a', 'b', 'c'] },
+  })
+})
+
+test('a leader that is gone and has no successor is NO_QUORUM, not UNREACHABLE', async () => {
+  const { caller, network, other } = mesh(() => other.self)
+  network.kill('b')
+  await expect(caller.call(ask, {}, { waitMs: 150 })).rejects.toMatchObject({ code: 'NO_QUORUM' })
+})
+
+test('a leader that may have heard the question is not NO_QUORUM: nobody knows the outcome', async () => {
+  const { caller, network, other } = mesh(() => other.self)
+  other.handle(ask, () => {
+    setImmediate(() => network.kill('b'))
+    return new Promise(() => {})
+  })
+  await expect(caller.call(ask, {}, { waitMs: 0 })).rejects.toMatchObject({ code: 'CONNECTION_LOST' })
+})
+
+test('the hint of a peer that does not lead is followed', async () => {
+  const { caller, other, third } = mesh(() => other.self)
+  other.handle(ask, () => notLeader(third.self))
+  third.handle(ask, () => ({ by: 'c' }))
+  expect(await caller.call(ask, {}, { waitMs: 2_000 })).toEqual({ by: 'c' })
+})
