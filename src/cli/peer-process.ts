@@ -9,6 +9,7 @@ import {
   MeshDirectory,
   readMeshKey,
   readMeshKeyFile,
+  tuneForStreams,
   writeMeshKey,
   type Peer,
 } from '../node/index.ts'
@@ -43,6 +44,7 @@ const NAME_PATTERN = /^[A-Za-z0-9][\w.-]{0,63}$/
 
 /** Runs a peer until SIGINT or SIGTERM, or until it cannot go on. @throws what createPeer throws, and what made it fail. */
 export async function runPeer(options: PeerProcessOptions, settings: Settings): Promise<void> {
+  tuneForStreams()
   const home = homeOf(options)
   const log = pino(
     { level: process.env['SHOAL_LOG'] ?? 'info', base: { peer: home.name } },

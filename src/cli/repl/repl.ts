@@ -13,8 +13,18 @@ import type { Settings } from '../settings.ts'
 import { colors, note, print, shown } from '../terminal.ts'
 import { counted } from '../units.ts'
 import { complete, type Completions } from './completion.ts'
-import { Evaluator, INTERRUPTED } from './evaluator.ts'
+import { Evaluator, INTERRUPTED, prepare, type Prepared } from './evaluator.ts'
 import { IncompleteSnippet } from './snippet.ts'
+
+type Done = (error: Error | null, value?: unknown) => void
+
+interface Key {
+  name?: string
+  ctrl?: boolean
+}
+
+const MESH_HELP = `the mesh: make datasets with mesh.textFile(path), mesh.parallelize(data) or mesh.range(end);
+files are at mesh.fs (ls, put, get, head, …); ask with mesh.status() and mesh.jobs()`
 
 const UNFINISHED = 'the input ends in the middle of a statement'
 
@@ -67,12 +77,12 @@ class Session {
       useGlobal: true,
       ignoreUndefined: true,
       writer: shown,
-      eval: (source, _context, _file, done) => void this.#answer(source, done),
+      eval: (source, _context, _file, done) => this.#answer(source, done),
       completer: (line: string, done: (error: Error | null, found: Completions) => void) => {
         void this.#complete(line, done)
       },
     })
-    this.#lineByLine(server)
+    this.#holdKeys(server)
     this.#takeOverInterrupts(server)
     this.#catchStrays(() => server.displayPrompt(true))
     await keepHistory(server)
@@ -86,32 +96,33 @@ class Session {
     let source = ''
     for await (const line of createInterface({ input: process.stdin })) {
       source += `${line}\n`
-      const answer = await this.#evaluate(source)
-      if (answer === 'incomplete') continue
+      const prepared = this.#prepare(source)
+      if (prepared === 'incomplete') continue
       source = ''
-      if (answer.value !== undefined) print(shown(answer.value))
+      const value = prepared === undefined ? undefined : await this.#evaluate(prepared)
+      if (value !== undefined) print(shown(value))
     }
     if (source.trim() !== '')
       this.#report(new ShoalError('SYNTAX_ERROR', { file: 'input', reason: UNFINISHED }, UNFINISHED))
     if (this.#hasFailed) process.exitCode = EXIT_FAILED
   }
 
-  /** What is typed or pasted while something runs waits for its turn: node:repl would run it at the same time. */
-  #lineByLine(server: REPLServer): void {
-    const usual = server.listeners('line')
-    server.removeAllListeners('line')
-    const waiting: string[] = []
-    const next = (): void => {
-      for (let line = waiting.shift(); line !== undefined; line = waiting.shift()) {
-        for (const listener of usual) Reflect.apply(listener, server, [line])
-        if (this.#isAnswering) return
-      }
+  /**
+   * Keys that are pressed or pasted while something runs wait for their turn, as in Node's own REPL: else lines would run
+   * at the same time, and be drawn over the progress bar.
+   */
+  #holdKeys(server: REPLServer): void {
+    const usual: unknown = Reflect.get(server, '_ttyWrite')
+    if (typeof usual !== 'function') return
+    const waiting: [text: unknown, key: Key | undefined][] = []
+    this.#onIdle = () => {
+      while (waiting.length > 0 && !this.#isAnswering) Reflect.apply(usual, server, waiting.shift()!)
     }
-    this.#onIdle = next
-    server.on('line', line => {
-      waiting.push(line)
-      if (!this.#isAnswering) next()
-    })
+    const hold = (text: unknown, key?: Key): void => {
+      if (this.#isAnswering && !(key?.ctrl === true && key.name === 'c')) waiting.push([text, key])
+      else Reflect.apply(usual, server, [text, key])
+    }
+    Reflect.set(server, '_ttyWrite', hold)
   }
 
   async #complete(line: string, done: (error: Error | null, found: Completions) => void): Promise<void> {
@@ -129,30 +140,47 @@ class Session {
     note(dim('Ctrl-C cancels a job, Ctrl-D leaves, Tab completes, .editor takes several lines'))
   }
 
-  async #answer(source: string, done: (error: Error | null, value?: unknown) => void): Promise<void> {
+  #answer(source: string, done: Done): void {
+    const prepared = source.trim() === '' ? undefined : this.#prepare(source)
+    // At once: node:repl opens the next line before anything else happens.
+    if (prepared === 'incomplete') done(new repl.Recoverable(new SyntaxError(prepared)))
+    else if (prepared === undefined) done(null)
+    else void this.#carryOut(prepared, done)
+  }
+
+  async #carryOut(prepared: Prepared, done: Done): Promise<void> {
     this.#isAnswering = true
-    const answer = source.trim() === '' ? {} : await this.#evaluate(source)
+    const value = await this.#evaluate(prepared)
     this.#isAnswering = false
-    if (answer === 'incomplete') done(new repl.Recoverable(new SyntaxError(answer)))
-    else done(null, answer.value)
+    done(null, value)
     this.#onIdle()
   }
 
-  /** Never throws: what goes wrong is reported. The value is undefined when there is nothing more to show. */
-  async #evaluate(source: string): Promise<{ value?: unknown } | 'incomplete'> {
+  /** Never throws: what is wrong is reported, and then there is nothing to run. */
+  #prepare(source: string): Prepared | 'incomplete' | undefined {
     try {
-      const value = await this.#evaluator.run(source, `REPL${++this.#snippets}`)
+      const prepared = prepare(source, `REPL${this.#snippets + 1}`)
+      this.#snippets++
+      return prepared
+    } catch (error) {
+      if (error instanceof IncompleteSnippet) return 'incomplete'
+      this.#report(error)
+      return undefined
+    }
+  }
+
+  /** Never throws either. @returns undefined when there is nothing more to show */
+  async #evaluate(prepared: Prepared): Promise<unknown> {
+    try {
+      const value = await this.#evaluator.run(prepared)
       if (value === INTERRUPTED) note('interrupted')
       else if (value instanceof RDD) note(await describeRdd(value))
-      else return { value }
+      else if (value === this.#mesh) note(MESH_HELP)
+      else return value
     } catch (error) {
-      if (error instanceof IncompleteSnippet) {
-        this.#snippets--
-        return 'incomplete'
-      }
       this.#report(error)
     }
-    return {}
+    return undefined
   }
 
   #report(error: unknown): void {
