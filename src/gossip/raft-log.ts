@@ -27,7 +27,8 @@ export class RaftLog {
   #entries: RaftEntry[] = []
   /** Ascending by index; the first is what holds at the snapshot (or nothing at all, at index 0). */
   #configs: Config[] = [{ index: 0, voters: [] }]
-  #snapshotTimeMs = 0
+  #snapshot: SnapshotMeta | undefined
+  #commitIndex = 0
 
   constructor(state: RaftState) {
     const { snapshot, entries } = state
@@ -65,7 +66,17 @@ export class RaftLog {
   }
 
   get lastTimeMs(): number {
-    return this.#entries.at(-1)?.timeMs ?? this.#snapshotTimeMs
+    return this.#entries.at(-1)?.timeMs ?? this.#snapshot?.timeMs ?? 0
+  }
+
+  /** Everything up to here is committed, as far as this peer knows. */
+  get commitIndex(): number {
+    return this.#commitIndex
+  }
+
+  /** The newest one; entries after it are all held. */
+  get snapshot(): SnapshotMeta | undefined {
+    return this.#snapshot
   }
 
   /** The voter set in force: that of the last config entry, committed or not. */
@@ -76,6 +87,11 @@ export class RaftLog {
   /** Index of the entry that set the voters in force. */
   get configIndex(): number {
     return this.#configs.at(-1)!.index
+  }
+
+  /** True while the voter set in force may still be taken back. */
+  get configPending(): boolean {
+    return this.configIndex > this.#commitIndex
   }
 
   votersAt(index: number): PeerId[] {
@@ -114,8 +130,14 @@ export class RaftLog {
     }
   }
 
+  /** Never goes back: an earlier index is old news. */
+  commitTo(index: number): void {
+    invariant(index <= this.lastIndex, 'committed entries are in the log')
+    this.#commitIndex = Math.max(this.#commitIndex, index)
+  }
+
   truncateFrom(index: number): void {
-    invariant(index > this.#baseIndex, 'what is compacted is committed and stays')
+    invariant(index > this.#commitIndex, `committed entry ${index} is never replaced`)
     this.#entries.length = index - this.#baseIndex - 1
     while (this.#configs.length > 1 && this.#configs.at(-1)!.index >= index) this.#configs.pop()
   }
@@ -125,7 +147,7 @@ export class RaftLog {
     const baseIndex = Math.min(firstIndex - 1, snapshot.index)
     const later = this.#configs.filter(config => config.index > snapshot.index)
     this.#configs = [{ index: snapshot.index, voters: [...snapshot.voters] }, ...later]
-    this.#snapshotTimeMs = snapshot.timeMs
+    this.#snapshot = snapshot
     if (baseIndex <= this.#baseIndex) return
     const baseTerm = this.termAt(baseIndex)
     invariant(baseTerm !== undefined, 'the log is compacted only where it has entries')
@@ -140,7 +162,8 @@ export class RaftLog {
     this.#baseTerm = snapshot.term
     this.#entries = []
     this.#configs = [{ index: snapshot.index, voters: [...snapshot.voters] }]
-    this.#snapshotTimeMs = snapshot.timeMs
+    this.#snapshot = snapshot
+    this.#commitIndex = snapshot.index
   }
 
   /** Raft §5.4.1: the later last term wins, then the longer log. */
@@ -161,6 +184,8 @@ export class RaftLog {
   }
 
   assertInvariants(): void {
+    invariant(this.#commitIndex <= this.lastIndex, 'committed entries are in the log')
+    invariant((this.#snapshot?.index ?? 0) <= this.#commitIndex, 'what a snapshot holds is committed')
     let term = this.#baseTerm
     let timeMs = 0
     this.#entries.forEach((entry, at) => {

@@ -1,15 +1,16 @@
-import type { PersistEffect, RaftEffect } from './raft-types.ts'
+import type { PersistEffect, RaftEffect, RaftEntry } from './raft-types.ts'
 
 export type PersistDraft = Omit<PersistEffect, 'type' | 'seq'>
 
 /**
  * Effects of one step, put in the order that makes them safe: messages that claim nothing of our own disk, then at most
- * one `persist`, then everything that relies on it. Also knows how far the log is durable, which may be taken back.
+ * one `persist`, then everything that relies on it, then what is committed, with its consequences. Also knows how far the log is durable, which may be taken back.
  */
 export class RaftOutbox {
   #early: RaftEffect[] = []
   #draft: PersistDraft | undefined
   #late: RaftEffect[] = []
+  #afterApply: RaftEffect[] = []
 
   #seq = 0
   #durableIndex: number
@@ -34,6 +35,11 @@ export class RaftOutbox {
     this.#late.push(effect)
   }
 
+  /** What may be said only when everything committed by this step is applied. */
+  afterApply(effect: RaftEffect): void {
+    this.#afterApply.push(effect)
+  }
+
   /** What this step writes; created by the first that asks. */
   get draft(): PersistDraft {
     this.#draft ??= {}
@@ -56,8 +62,8 @@ export class RaftOutbox {
     }
   }
 
-  /** Empties it. @param lastIndex of the log after the step */
-  take(lastIndex: number): RaftEffect[] {
+  /** Empties it. @param lastIndex of the log after the step @param committed entries to apply */
+  take(lastIndex: number, committed: RaftEntry[]): RaftEffect[] {
     const draft = this.#draft
     const effects: RaftEffect[] = []
     // A message of a term that is not on disk must wait for it.
@@ -69,8 +75,11 @@ export class RaftOutbox {
     }
     if (draft?.hardState !== undefined) effects.push(...this.#early)
     effects.push(...this.#late)
+    if (committed.length > 0) effects.push({ type: 'apply', entries: committed })
+    effects.push(...this.#afterApply)
     this.#early = []
     this.#late = []
+    this.#afterApply = []
     this.#draft = undefined
     return effects
   }

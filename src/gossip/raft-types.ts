@@ -95,6 +95,8 @@ export type RaftMessage =
   /** A hint on the gossip topic `leader`; never raises a term. */
   | { type: 'leader-here'; term: number; commit: number }
 
+export type MessageOf<Type extends RaftMessage['type']> = Extract<RaftMessage, { type: Type }>
+
 export interface Proposal {
   /** Chosen by the driver, unique in the process. */
   id: number

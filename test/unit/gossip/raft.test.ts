@@ -285,8 +285,20 @@ describe('log in memory', () => {
     expect(voters.voters).toEqual([])
   })
 
+  test('what is committed is never replaced, and a commit index never goes back', () => {
+    const committed = log()
+    committed.commitTo(7)
+    committed.commitTo(5)
+    expect(committed.commitIndex).toBe(7)
+    expect(() => committed.truncateFrom(7)).toThrow('committed entry 7')
+    committed.truncateFrom(8)
+    expect(committed.lastIndex).toBe(7)
+    expect(() => committed.commitTo(8)).toThrow('committed entries are in the log')
+  })
+
   test('compaction keeps terms, voters and what follows', () => {
     const compacted = log()
+    compacted.commitTo(7)
     compacted.compact({ index: 7, term: 5, timeMs: 0, voters: [B] }, 6)
     expect([4, 5, 6, 7].map(index => compacted.termAt(index))).toEqual([undefined, 4, 5, 5])
     expect(compacted.voters).toEqual([B])

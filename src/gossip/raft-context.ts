@@ -1,0 +1,14 @@
+import type { PeerId } from '../base/index.ts'
+import type { RaftOptions } from './config.ts'
+import type { RaftLog } from './raft-log.ts'
+import type { RaftOutbox } from './raft-outbox.ts'
+
+/** What the parts of one `RaftMachine` share: election, leader, and the machine that follows and applies. */
+export interface RaftContext {
+  readonly self: PeerId
+  readonly options: RaftOptions
+  readonly log: RaftLog
+  readonly out: RaftOutbox
+  /** Of the step under way; only the machine sets it. */
+  nowMs: number
+}

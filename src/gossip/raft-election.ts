@@ -1,0 +1,230 @@
+import type { PeerId, Random } from '../base/index.ts'
+import { invariant } from '../base/index.ts'
+import type { RaftContext } from './raft-context.ts'
+import { hasMajority } from './raft-quorum.ts'
+import type { HardState, MessageOf, RaftMessage, RaftRole } from './raft-types.ts'
+
+/** The machine around an election: the rules to ask, and what to do when leadership comes or goes. */
+export interface ElectionHost {
+  mayCampaign(): boolean
+  mayDisturbLeader(): boolean
+  mayVoteFor(candidate: PeerId, lastIndex: number, lastTerm: number): boolean
+  won(): void
+  /** It led, and does no longer. */
+  deposed(): void
+}
+
+/**
+ * Who leads in which term, as one peer sees it: its term and vote, whom it follows, how long it waits for a leader
+ * before it asks for votes itself, and how it answers others that ask (thesis §3.4, §9.6 pre-vote).
+ */
+export class RaftElection {
+  readonly #context: RaftContext
+  readonly #random: Random
+  readonly #host: ElectionHost
+  #term: number
+  #votedFor: PeerId | undefined
+  #role: Exclude<RaftRole, 'learner'> = 'follower'
+  #leader: PeerId | undefined
+  /** What gossip says when no leader spoke to us: good for asking, for nothing else. */
+  #hint: { leader: PeerId; term: number } | undefined
+  #heardLeaderMs = -Infinity
+  #electionAtMs: number
+  /** Answers to this (pre-)candidate. */
+  #votes = new Map<PeerId, boolean>()
+
+  constructor(context: RaftContext, hardState: HardState, random: Random, host: ElectionHost) {
+    this.#context = context
+    this.#random = random
+    this.#host = host
+    this.#term = hardState.term
+    this.#votedFor = hardState.votedFor
+    const { voters } = context.log
+    // A sole voter has nobody to wait for.
+    const alone = voters.length === 1 && voters[0] === context.self
+    this.#electionAtMs = context.nowMs + (alone ? 0 : this.#timeoutMs())
+  }
+
+  get term(): number {
+    return this.#term
+  }
+
+  get votedFor(): PeerId | undefined {
+    return this.#votedFor
+  }
+
+  get role(): Exclude<RaftRole, 'learner'> {
+    return this.#role
+  }
+
+  /** The leader of this term, or at least of the last one that gossip told of. */
+  get leader(): PeerId | undefined {
+    if (this.#leader !== undefined) return this.#leader
+    return this.#hint !== undefined && this.#hint.term >= this.#term ? this.#hint.leader : undefined
+  }
+
+  /** A leader of this term spoke to us within the last `windowMs`. */
+  hearsLeader(windowMs: number): boolean {
+    return this.#leader !== undefined && this.#context.nowMs - this.#heardLeaderMs < windowMs
+  }
+
+  assertInvariants(): void {
+    const { self } = this.#context
+    if (this.#role === 'leader') {
+      invariant(this.#votedFor === self, 'a leader voted for itself')
+      invariant(this.#leader === self, 'a leader knows that it leads')
+    } else {
+      invariant(this.#leader !== self, 'who does not lead does not think so')
+    }
+  }
+
+  // ---- Following
+
+  ticked(): void {
+    if (this.#context.nowMs >= this.#electionAtMs && this.#host.mayCampaign()) this.#askPreVotes()
+  }
+
+  /** Falls back to following: `leader` of that term, or nobody known yet. An earlier term changes nothing but that. */
+  follow(term: number, leader: PeerId | undefined): void {
+    const led = this.#role === 'leader'
+    if (term > this.#term) this.#setTerm(term)
+    this.#role = 'follower'
+    this.#leader = leader
+    this.#votes.clear()
+    this.#wait()
+    if (led) this.#host.deposed()
+  }
+
+  /** Whoever speaks as the leader of this term is it: nobody else can have been elected. */
+  heardLeader(leader: PeerId): void {
+    if (this.#role !== 'follower') this.follow(this.#term, leader)
+    this.#leader = leader
+    this.#heardLeaderMs = this.#context.nowMs
+    this.#wait()
+  }
+
+  hinted(leader: PeerId, term: number): void {
+    if (term >= this.#term) this.#hint = { leader, term }
+  }
+
+  connectionClosed(peer: PeerId): void {
+    if (this.#hint?.leader === peer) this.#hint = undefined
+    if (this.#leader !== peer || this.#role !== 'follower') return
+    // Only a hint: those that still hear the leader refuse our pre-vote, and nothing is lost.
+    this.#leader = undefined
+    this.#electionAtMs = this.#context.nowMs + this.#random.next() * this.#context.options.earlyElectionMs
+  }
+
+  // ---- Voting
+
+  onPreVote(from: PeerId, { term, lastIndex, lastTerm }: MessageOf<'pre-vote'>): void {
+    if (term <= this.#term) {
+      this.#send(from, { type: 'pre-vote-reply', term: this.#term, granted: false })
+    } else if (this.#host.mayDisturbLeader()) {
+      const granted = this.#context.log.isUpToDate(lastIndex, lastTerm)
+      this.#send(from, { type: 'pre-vote-reply', term: granted ? term : this.#term, granted })
+    }
+  }
+
+  onVote(from: PeerId, { term, lastIndex, lastTerm, transfer }: MessageOf<'vote'>): void {
+    if (term >= this.#term && transfer !== true && !this.#host.mayDisturbLeader()) return
+    if (term > this.#term) this.follow(term, undefined)
+    const granted = term === this.#term && this.#host.mayVoteFor(from, lastIndex, lastTerm)
+    if (granted) {
+      this.#setVote(from)
+      this.#wait()
+    }
+    this.#send(from, { type: 'vote-reply', term: this.#term, granted })
+  }
+
+  // ---- Campaigning
+
+  onPreVoteReply(from: PeerId, { term, granted }: MessageOf<'pre-vote-reply'>): void {
+    if (this.#role !== 'pre-candidate' || (granted && term !== this.#term + 1)) return
+    this.#votes.set(from, granted)
+    if (this.#hasMajority(true)) this.#campaign(false)
+    else if (this.#hasMajority(false)) this.follow(this.#term, undefined)
+  }
+
+  onVoteReply(from: PeerId, { granted }: MessageOf<'vote-reply'>): void {
+    if (this.#role !== 'candidate') return
+    this.#votes.set(from, granted)
+    if (this.#hasMajority(true)) this.#win()
+    else if (this.#hasMajority(false)) this.follow(this.#term, undefined)
+  }
+
+  /** The leader wants to hand over to us. */
+  onTimeoutNow(): void {
+    if (this.#role !== 'leader' && this.#host.mayCampaign()) this.#campaign(true)
+  }
+
+  #askPreVotes(): void {
+    this.#stand('pre-candidate')
+    if (this.#hasMajority(true)) return this.#campaign(false)
+    const { lastIndex, lastTerm } = this.#context.log
+    this.#askVoters({ type: 'pre-vote', term: this.#term + 1, lastIndex, lastTerm })
+  }
+
+  #campaign(transfer: boolean): void {
+    this.#setTerm(this.#term + 1)
+    this.#setVote(this.#context.self)
+    this.#stand('candidate')
+    if (this.#hasMajority(true)) return this.#win()
+    const { lastIndex, lastTerm } = this.#context.log
+    const message: RaftMessage = { type: 'vote', term: this.#term, lastIndex, lastTerm }
+    this.#askVoters(transfer ? { ...message, transfer } : message)
+  }
+
+  #stand(role: 'pre-candidate' | 'candidate'): void {
+    this.#role = role
+    this.#leader = undefined
+    this.#votes = new Map([[this.#context.self, true]])
+    this.#wait()
+  }
+
+  #win(): void {
+    this.#role = 'leader'
+    this.#leader = this.#context.self
+    this.#hint = undefined
+    this.#votes.clear()
+    this.#host.won()
+  }
+
+  #askVoters(message: RaftMessage): void {
+    const { log, out, self } = this.#context
+    for (const voter of log.voters) if (voter !== self) this.#send(voter, message)
+    out.late({ type: 'publish', topic: 'vote', message })
+  }
+
+  #hasMajority(granted: boolean): boolean {
+    return hasMajority(this.#context.log.voters, voter => this.#votes.get(voter) === granted)
+  }
+
+  // ---- Term, vote, patience
+
+  #setTerm(term: number): void {
+    this.#term = term
+    this.#votedFor = undefined
+    this.#context.out.draft.hardState = { term }
+  }
+
+  #setVote(candidate: PeerId): void {
+    if (this.#votedFor === candidate) return
+    this.#votedFor = candidate
+    this.#context.out.draft.hardState = { term: this.#term, votedFor: candidate }
+  }
+
+  /** Random for each peer and time, so that two seldom ask at once (thesis §3.4). */
+  #wait(): void {
+    this.#electionAtMs = this.#context.nowMs + this.#timeoutMs()
+  }
+
+  #timeoutMs(): number {
+    const { electionMinMs, electionMaxMs } = this.#context.options
+    return electionMinMs + this.#random.next() * (electionMaxMs - electionMinMs)
+  }
+
+  #send(to: PeerId, message: RaftMessage): void {
+    this.#context.out.late({ type: 'send', to, message })
+  }
+}
