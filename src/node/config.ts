@@ -13,6 +13,12 @@ export const EXECUTOR = {
   reportAgainMs: 250,
   /** …and how many: 30 s, after which a leader has long asked for the inventory. */
   reportTriesMax: 120,
+  /** Each text of a reported error; the rest is cut. A report must fit into one message head, causes and all. */
+  errorCharsMax: 8_192,
+  /** Each list in the details of a reported error: peers, addresses… */
+  errorItemsMax: 32,
+  /** …and each text in it. */
+  errorItemCharsMax: 256,
 } as const
 
 export const LEADER_CALL = {
@@ -35,6 +41,8 @@ export const JOB_LEADER = {
   tickMs: 500,
   /** How long an executor may take to say what it has. */
   inventoryTimeoutMs: 2_000,
+  /** What one executor may list: some hundred bytes an output. */
+  inventoryBytesMax: 64 * 1024 * 1024,
   /** Handing tasks over; an executor that takes longer is treated as gone. */
   runTimeoutMs: 10_000,
 } as const
