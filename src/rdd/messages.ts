@@ -236,26 +236,29 @@ export const dropCached = message({
   reply: nothing,
 })
 
+/** What an executor has. The lists are the body, packed: they outgrow a head. */
 export const inventory = message({
   name: 'rdd.executor.inventory',
   from: 'peers',
   request: z.object({ term: count }),
-  reply: z.object({
-    workers: count,
-    sessions: z.array(z.string()),
-    kept: z.array(z.object({ fingerprint: z.string(), partition: count })),
-    running: z.array(z.object({ jobId: z.string(), id: taskId })),
-    outputs: z.array(
-      z.object({
-        jobId: z.string(),
-        id: taskId,
-        shuffle: z.object({ key: z.string(), map: count }).exactOptional(),
-        checksum: count,
-        sizeBytes: count,
-      }),
-    ),
-  }),
+  reply: z.object({ workers: count }),
 })
+
+export const inventoryBody = z.object({
+  sessions: z.array(z.string()),
+  kept: z.array(z.object({ fingerprint: z.string(), partition: count })),
+  running: z.array(z.object({ jobId: z.string(), id: taskId })),
+  outputs: z.array(
+    z.object({
+      jobId: z.string(),
+      id: taskId,
+      shuffle: z.object({ key: z.string(), map: count }).exactOptional(),
+      checksum: count,
+      sizeBytes: count,
+    }),
+  ),
+})
+export type Inventory = z.infer<typeof inventoryBody>
 
 // Executor → executor, requester ↔ executor
 

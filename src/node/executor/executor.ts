@@ -1,6 +1,7 @@
 import { crc32 } from 'node:zlib'
 import type { z } from 'zod'
 import {
+  pack,
   ShoalError,
   sleep,
   toWire,
@@ -21,21 +22,25 @@ import {
   forgetJob,
   forgetSession,
   inventory,
+  JOBS,
   resultTaken,
   runTasks,
   taskEnded,
   type EndedOutcome,
+  type Inventory,
   type Requester,
   type TaskId,
   type TaskInput,
   type TaskOutcome,
 } from '../../rdd/index.ts'
 import { EXECUTOR } from '../config.ts'
-import type { Deliver } from '../relay.ts'
+import { collect, type Deliver } from '../relay.ts'
+import { inChunks } from './chunks.ts'
 import { OutputStore } from './output-store.ts'
 import { PartFiles, type StoredPart } from './part-files.ts'
 import { PartitionCache } from './partition-cache.ts'
 import { ResultHandOver } from './result-hand-over.ts'
+import { shortened } from './shorten-error.ts'
 import { ShuffleExchange } from './shuffle-exchange.ts'
 import { WorkerPool } from './worker-pool.ts'
 import type { RunningTask, ThreadOutcome } from './worker-thread.ts'
@@ -175,6 +180,10 @@ export class Executor {
     })
     transport.handle(forgetSession, async ({ head }) => {
       this.#fence(head.term)
+      // Jobs too: of one that ended while leaders changed nobody else says so.
+      for (const [jobId, { session }] of this.#jobs) {
+        if (session === head.session) await this.#onForgetJob(jobId)
+      }
       await this.#store.dropSession(head.session)
       for (const entry of this.#cache.dropSession(head.session)) this.#pool.unshareCached(entry)
       return {}
@@ -186,16 +195,9 @@ export class Executor {
       }
       return {}
     })
-    transport.handle(inventory, ({ head }) => {
+    transport.handle(inventory, async ({ head }) => {
       this.#fence(head.term)
-      const kept = this.#cache.entries()
-      return {
-        workers: this.#options.workers,
-        sessions: [...new Set([...this.#store.sessions(), ...kept.map(({ session }) => session)])],
-        kept: kept.map(({ fingerprint, partition }) => ({ fingerprint, partition })),
-        running: Array.from(this.#running.values(), ({ jobId, id }) => ({ jobId, id })),
-        outputs: this.#store.list(),
-      }
+      return { head: { workers: this.#options.workers }, body: inChunks(pack(this.#inventory())) }
     })
     transport.handle(fetchBuckets, ({ head }) => ({ head: {}, body: this.#shuffles.serve(head) }))
     transport.handle(fetchResult, async ({ head }) => await this.#results.serve(head))
@@ -210,6 +212,18 @@ export class Executor {
       }
       return {}
     })
+  }
+
+  #inventory(): Inventory {
+    const kept = this.#cache.entries()
+    const sessions = new Set(this.#store.sessions())
+    for (const { session } of [...kept, ...this.#jobs.values()]) sessions.add(session)
+    return {
+      sessions: [...sessions],
+      kept: kept.map(({ fingerprint, partition }) => ({ fingerprint, partition })),
+      running: Array.from(this.#running.values(), ({ jobId, id }) => ({ jobId, id })),
+      outputs: this.#store.list(),
+    }
   }
 
   /** A leader that was deposed gets nothing done here. */
@@ -265,9 +279,7 @@ export class Executor {
 
   async #fetchPlan(from: PeerId, jobId: string, planHash: string): Promise<Uint8Array> {
     const { body } = await this.#ports.transport.call(from, fetchPlan, { jobId, planHash })
-    const chunks: Uint8Array[] = []
-    for await (const chunk of body) chunks.push(chunk)
-    return Buffer.concat(chunks)
+    return await collect(body, JOBS.planBytesMax)
   }
 
   async #run(job: Job, task: RunningTask, plan: Uint8Array, output: string | undefined): Promise<void> {
@@ -280,6 +292,8 @@ export class Executor {
     } catch (error) {
       ended = { type: 'failed', error: toWire(error) }
     }
+    // User code may throw megabytes, which would never get through.
+    if ('error' in ended) ended = { ...ended, error: shortened(ended.error) }
     const cancelled = this.#running.get(key)?.cancelled === true
     this.#running.delete(key)
     // A cancelled attempt that came to an end all the same has made something that may be of use.

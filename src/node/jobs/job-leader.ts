@@ -1,8 +1,12 @@
 import type { z } from 'zod'
 import {
   asPeerId,
+  hasCode,
+  raceAbort,
   ShoalError,
   toWire,
+  unpack,
+  withDeadline,
   type Clock,
   type Logger,
   type MessageType,
@@ -16,6 +20,7 @@ import {
   forgetJob,
   forgetSession,
   inventory,
+  inventoryBody,
   JOBS,
   jobUpdate,
   NAME_MAX,
@@ -33,7 +38,7 @@ import {
   type SchedulerEvent,
 } from '../../rdd/index.ts'
 import { JOB_LEADER } from '../config.ts'
-import type { Deliver } from '../relay.ts'
+import { collect, type Deliver } from '../relay.ts'
 import { CachedAt } from './cached-at.ts'
 
 export interface JobLeaderPorts {
@@ -244,14 +249,18 @@ export class JobLeader {
     this.#asking.add(peer)
     try {
       const timeoutMs = JOB_LEADER.inventoryTimeoutMs
-      const { head } = await this.#ports.transport.call(peer, inventory, { term: this.term }, { timeoutMs })
+      using signal = withDeadline(`the inventory of ${peer}`, timeoutMs)
+      const request = { term: this.term }
+      const { head, body } = await this.#ports.transport.call(peer, inventory, request, { timeoutMs, signal })
+      const bytes = await raceAbort(collect(body, JOB_LEADER.inventoryBytesMax), signal)
+      const { sessions, kept, running, outputs } = inventoryBody.parse(unpack(bytes))
       if (this.#stopped) return
       this.#executors.add(peer)
-      for (const { fingerprint, partition } of head.kept) this.#cachedAt.add(fingerprint, partition, peer)
+      for (const { fingerprint, partition } of kept) this.#cachedAt.add(fingerprint, partition, peer)
       this.#step({ type: 'executor-joined', peer, workers: head.workers })
-      this.#step({ type: 'inventory-received', peer, running: head.running, outputs: head.outputs })
+      this.#step({ type: 'inventory-received', peer, running, outputs })
       // A session that nobody renews any more must end here too.
-      for (const session of head.sessions) this.#step({ type: 'session-found', session })
+      for (const session of sessions) this.#step({ type: 'session-found', session })
     } catch (error) {
       this.#ports.log.debug({ peer, error: toWire(error) }, 'an executor did not say what it has')
     } finally {
@@ -328,10 +337,13 @@ export class JobLeader {
         { timeoutMs: JOB_LEADER.runTimeoutMs },
       )
     } catch (error) {
-      this.#ports.log.warn(
-        { peer, jobId: effect.jobId, error: toWire(error) },
-        'tasks could not be handed over',
-      )
+      const { jobId } = effect
+      this.#ports.log.warn({ peer, jobId, error: toWire(error) }, 'tasks could not be handed over')
+      if (hasCode(error, 'TOO_LARGE')) {
+        // No other executor would take them either.
+        this.#step({ type: 'job-cancelled', jobId, reason: error.message })
+        return
+      }
       job.sentTo.delete(peer)
       this.#forgetExecutor(asPeerId(peer))
     }
