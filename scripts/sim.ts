@@ -1,5 +1,6 @@
 import { Command, InvalidArgumentError } from 'commander'
 import { PROFILES } from '../test/sim/nemesis.ts'
+import { runJobSeed } from '../test/sim/jobs/run-job-seed.ts'
 import { runSeed } from '../test/sim/run-seed.ts'
 
 /** Runs many seeds of the simulator and says how fast; exits with 1 when a promise was broken in any. */
@@ -18,7 +19,7 @@ function profileOf(name: string) {
   return profile
 }
 
-const { from, seeds, trace, profile, failures } = new Command('sim')
+const { from, seeds, trace, profile, failures, jobs } = new Command('sim')
   .description(
     'Simulates meshes of 1 to 7 peers under faults, one per seed, and checks what the protocols promise.',
   )
@@ -30,6 +31,7 @@ const { from, seeds, trace, profile, failures } = new Command('sim')
     profileOf,
   )
   .option('--trace <lines>', 'print the last lines of the trace of a failed seed', whole, 0)
+  .option('--jobs', 'simulate jobs on meshes that live and die, instead of the meshes themselves')
   .option('--failures <count>', 'stop after so many failed seeds', whole, 10)
   .addHelpText('after', '\nExample: npm run test:sim -- --from 1 --seeds 100000')
   .parse()
@@ -38,8 +40,14 @@ const { from, seeds, trace, profile, failures } = new Command('sim')
     seeds: number
     trace: number
     failures: number
+    jobs?: true
     profile?: (typeof PROFILES)[number]
   }>()
+
+function meshSeed(seed: number) {
+  const result = runSeed(seed, { keepTrace: trace, ...(profile && { profile }) })
+  return { ...result, simulated: `${result.profile}, ${result.peers} peers` }
+}
 
 const startMs = performance.now()
 let run = 0
@@ -47,16 +55,19 @@ let failed = 0
 let events = 0
 let simulatedMs = 0
 for (let seed = from; seed < from + seeds && failed < failures; seed++) {
-  const result = runSeed(seed, { keepTrace: trace, ...(profile && { profile }) })
+  const result = jobs ? { ...runJobSeed(seed, { keepTrace: trace }), simulated: 'jobs' } : meshSeed(seed)
   run++
   events += result.events
   simulatedMs += result.simulatedMs
   if (result.failure === undefined) continue
   failed++
   for (const line of result.trace) console.log(line)
-  console.error(`seed ${seed} (${result.profile}, ${result.peers} peers): ${result.failure.message}`)
+  console.error(`seed ${seed} (${result.simulated}): ${result.failure.message}`)
   if (result.failure.name !== 'CheckFailure') console.error(result.failure.stack)
-  if (trace === 0) console.error(`to see it: npm run test:sim -- --from ${seed} --seeds 1 --trace 200`)
+  if (trace === 0)
+    console.error(
+      `to see it: npm run test:sim --${jobs ? ' --jobs' : ''} --from ${seed} --seeds 1 --trace 200`,
+    )
 }
 const tookMs = performance.now() - startMs
 const perMinute = Math.round((run / tookMs) * 60_000)

@@ -28,6 +28,8 @@ export class JobState {
   /** Something a progress bar shows has changed. */
   changed = true
   started = 0
+  /** Its requester has renewed its lease without a word of this job. */
+  unlisted = false
   retried = 0
   readonly #stages: { stage: Stage; tasks: Map<number, TaskState> }[]
   readonly #result: { stage: Stage; tasks: Map<number, TaskState> }

@@ -198,6 +198,8 @@ export const taskEnded = message({
   name: 'rdd.task.ended',
   from: 'peers',
   request: z.object({
+    /** Highest term whose leader this executor has heard: a leader of an earlier one has no use for the report. */
+    term: count,
     jobId: z.string(),
     id: taskId,
     outcome: endedOutcome,
@@ -211,7 +213,7 @@ export const taskEnded = message({
 export const resultTaken = message({
   name: 'rdd.task.taken',
   from: 'peers',
-  request: z.object({ jobId: z.string(), partition: count }),
+  request: z.object({ term: count, jobId: z.string(), partition: count }),
   reply: nothing,
 })
 

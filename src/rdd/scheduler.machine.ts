@@ -88,7 +88,7 @@ export class Scheduler {
         this.#onCancelled(event.jobId, event.reason)
         break
       case 'lease-renewed':
-        this.#leases.set(event.session, nowMs + SCHEDULER.leaseMs)
+        this.#onRenewed(event.session, event.jobs, nowMs)
         break
       case 'session-found':
         if (!this.#leases.has(event.session)) this.#leases.set(event.session, nowMs + SCHEDULER.leaseMs)
@@ -347,11 +347,7 @@ export class Scheduler {
   }
 
   #onCancelled(jobId: string, reason: string): void {
-    const error: WireError = {
-      code: 'JOB_CANCELLED',
-      message: `job ${jobId} was cancelled: ${reason}`,
-      details: { job: jobId, reason },
-    }
+    const error = cancellation(jobId, reason)
     const job = this.#jobs.get(jobId)
     if (job === undefined) this.#end(jobId, error)
     else this.#fail(job, error)
@@ -408,6 +404,19 @@ export class Scheduler {
     task.running.clear()
   }
 
+  #onRenewed(session: string, jobs: readonly string[], nowMs: number): void {
+    this.#leases.set(session, nowMs + SCHEDULER.leaseMs)
+    const listed = new Set(jobs)
+    for (const job of this.#jobs.values()) {
+      const { jobId } = job.spec
+      if (job.spec.session !== session) continue
+      if (listed.has(jobId)) job.unlisted = false
+      // Once may be the plan that overtook the renewal. Twice: its end was told to a leader that was none any more.
+      else if (job.unlisted) this.#stop(job, cancellation(jobId, 'its requester is done with it'))
+      else job.unlisted = true
+    }
+  }
+
   #onTick(nowMs: number): void {
     for (const [session, untilMs] of this.#leases) if (untilMs <= nowMs) this.#endSession(session)
     for (const [key, orphan] of this.#orphans) {
@@ -430,11 +439,7 @@ export class Scheduler {
       const { jobId } = job.spec
       const reason = `its requester was not heard of for ${SCHEDULER.leaseMs} ms`
       // Not remembered as ended: a requester that was only cut off may go on where it was.
-      this.#stop(job, {
-        code: 'JOB_CANCELLED',
-        message: `job ${jobId} was cancelled: ${reason}`,
-        details: { job: jobId, reason },
-      })
+      this.#stop(job, cancellation(jobId, reason))
     }
     for (const [jobId, ended] of this.#ended) if (ended.session === session) this.#ended.delete(jobId)
     this.#outputs.dropSession(session)
@@ -584,6 +589,14 @@ export class Scheduler {
     invariant(this.#early.size === 0, 'early reports are left')
     for (const [peer, executor] of this.#executors)
       invariant(executor.running.size === 0, `${peer} still runs tasks`)
+  }
+}
+
+function cancellation(jobId: string, reason: string): WireError {
+  return {
+    code: 'JOB_CANCELLED',
+    message: `job ${jobId} was cancelled: ${reason}`,
+    details: { job: jobId, reason },
   }
 }
 

@@ -206,6 +206,7 @@ export class Executor {
       const leader = this.#ports.leader()
       if (leader !== undefined) {
         await this.#ports.transport.call(leader, resultTaken, {
+          term: this.#maxTerm,
           jobId: head.jobId,
           partition: head.partition,
         })
@@ -357,7 +358,13 @@ export class Executor {
       const leader = this.#ports.leader()
       if (leader !== undefined) {
         try {
-          await this.#ports.transport.call(leader, taskEnded, { jobId, id, outcome, kept })
+          await this.#ports.transport.call(leader, taskEnded, {
+            term: this.#maxTerm,
+            jobId,
+            id,
+            outcome,
+            kept,
+          })
           return
         } catch (error) {
           this.#ports.log.debug(

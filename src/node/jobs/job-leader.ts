@@ -149,7 +149,7 @@ export class JobLeader {
 
   /** Jobs of the session that this leader has not been told of. */
   renew(session: string, jobs: string[]): string[] {
-    this.#step({ type: 'lease-renewed', session })
+    this.#step({ type: 'lease-renewed', session, jobs })
     return jobs.filter(jobId => !this.#scheduler.hasJob(jobId))
   }
 

@@ -73,18 +73,19 @@ export class JobService {
       head: {},
       body: bodyOf(this.#required().planOf(head.jobId, head.planHash)),
     }))
-    transport.handle(taskEnded, ({ from, head: { kept, ...event } }) => {
-      this.#required().taskEnded(from, event, kept)
+    transport.handle(taskEnded, ({ from, head: { term, kept, ...event } }) => {
+      this.#required(term).taskEnded(from, event, kept)
       return {}
     })
     transport.handle(resultTaken, ({ head }) => {
-      this.#required().resultTaken(head.jobId, head.partition)
+      this.#required(head.term).resultTaken(head.jobId, head.partition)
       return {}
     })
   }
 
-  #required(): JobLeader {
-    if (this.#leader !== undefined) return this.#leader
+  /** @param atLeast term that the caller has heard of: who leads only an earlier one, leads no more and knows it not yet */
+  #required(atLeast = 0): JobLeader {
+    if (this.#leader !== undefined && this.#leader.term >= atLeast) return this.#leader
     const hint = this.#notLeader()
     throw new ShoalError('NOT_LEADER', hint, `this peer does not lead (term ${hint.term})`)
   }

@@ -1,0 +1,197 @@
+import { SCHEDULER } from '../../../src/rdd/config.ts'
+import type { Plan } from '../../../src/rdd/plan.ts'
+import { planStages } from '../../../src/rdd/planner.ts'
+import { Scheduler } from '../../../src/rdd/scheduler.machine.ts'
+import type { JobSpec, SchedulerEffect, SchedulerEvent } from '../../../src/rdd/scheduler-types.ts'
+import { attemptKey, type TaskId } from '../../../src/rdd/task.ts'
+import { check } from '../check.ts'
+import type { JobWorld } from './job-world.ts'
+import type { SimPeer } from './sim-peer.ts'
+
+const TICK_MS = 500
+
+/** The driver of the real scheduler for one term, as `node/jobs/job-leader.ts` is. */
+export class SimLeader {
+  readonly term: number
+  readonly scheduler: Scheduler
+  readonly #world: JobWorld
+  readonly #peer: SimPeer
+  readonly #plans = new Map<string, Plan>()
+  readonly #executors = new Set<SimPeer>()
+  readonly #asking = new Set<SimPeer>()
+  /** Attempts that were given to an executor and have not been reported, for mutants. */
+  readonly #handed = new Map<string, { peer: string; jobId: string; id: TaskId }>()
+  #stopped = false
+
+  constructor(world: JobWorld, peer: SimPeer, term: number) {
+    this.#world = world
+    this.#peer = peer
+    this.term = term
+    this.scheduler = new (world.mutant.scheduler ?? Scheduler)({ term })
+  }
+
+  start(): void {
+    const { life } = this.#peer
+    const tick = (): void => {
+      if (this.#stopped || this.#peer.life !== life) return
+      this.#askNew()
+      this.step({ type: 'tick' })
+      this.#world.time.after(TICK_MS, tick)
+    }
+    tick()
+  }
+
+  stop(): void {
+    this.#stopped = true
+  }
+
+  submit(jobId: string, session: string, plan: Plan, accepted: number[]): void {
+    this.#plans.set(jobId, plan)
+    const stages = planStages(plan)
+    const shuffles: JobSpec['shuffles'] = {}
+    for (const { sink, partitions } of stages) {
+      if (sink.kind !== 'shuffle') continue
+      const key = `${session}/${plan.nodes[sink.node]!.fingerprint}`
+      shuffles[sink.node] = { key, maps: partitions.length }
+    }
+    const requester = { client: 'requester', relay: 'requester', epoch: 0 }
+    const fixed = { jobId, name: jobId, session, requester, stages, shuffles, accepted }
+    this.step({ type: 'job-submitted', job: { ...fixed, preferred: {}, holders: {} } })
+  }
+
+  handedTo(peer: string): { jobId: string; id: TaskId }[] {
+    return [...this.#handed.values()].filter(handed => handed.peer === peer)
+  }
+
+  /** Its connection is closed. */
+  suspect(name: string): void {
+    const peer = this.#world.peer(name)
+    if (peer === undefined || !this.#executors.has(peer)) return
+    this.#forget(peer)
+    this.#askNew()
+  }
+
+  step(event: SchedulerEvent): void {
+    if (this.#stopped) return
+    for (const told of this.#world.mutant.told?.(event, this) ?? [event]) {
+      this.#world.note(`${this.#peer.name}/${this.term}`, shown(told))
+      if (told.type === 'task-ended') this.#handed.delete(`${told.jobId} ${attemptKey(told.id)}`)
+      const effects = this.scheduler.step(told, this.#world.time.nowMs)
+      this.scheduler.assertInvariants()
+      for (const effect of effects) this.#perform(effect)
+    }
+  }
+
+  #askNew(): void {
+    const live = new Set(this.#world.livePeers())
+    for (const peer of this.#executors) if (!live.has(peer)) this.#forget(peer)
+    for (const peer of live) if (!this.#executors.has(peer)) this.#ask(peer)
+  }
+
+  #ask(peer: SimPeer): void {
+    if (this.#asking.has(peer)) return
+    this.#asking.add(peer)
+    this.#world.network.call(
+      this.#peer,
+      peer,
+      () => peer.inventory(this.term),
+      ({ workers, running, outputs, sessions }) => {
+        this.#asking.delete(peer)
+        if (this.#stopped) return
+        this.#executors.add(peer)
+        this.step({ type: 'executor-joined', peer: peer.name, workers })
+        this.step({ type: 'inventory-received', peer: peer.name, running, outputs })
+        for (const session of sessions) this.step({ type: 'session-found', session })
+      },
+      () => this.#asking.delete(peer),
+    )
+  }
+
+  #forget(peer: SimPeer): void {
+    this.#executors.delete(peer)
+    this.step({ type: 'executor-gone', peer: peer.name })
+  }
+
+  #perform(effect: SchedulerEffect): void {
+    const { network, requester, mutant } = this.#world
+    switch (effect.type) {
+      case 'run-tasks': {
+        const peer = this.#world.peer(effect.peer)!
+        this.#world.mayBegin(effect.jobId, this.term)
+        for (const { peers } of effect.shuffles) {
+          const absent = peers.find(holder => !this.#executors.has(this.#world.peer(holder)!))
+          check(absent === undefined, `a task is sent to read what ${absent} had, which is gone`)
+        }
+        check(
+          effect.tasks.length <= SCHEDULER.queueDepthMax * peer.workers,
+          `${effect.tasks.length} tasks at once for ${peer.workers} workers`,
+        )
+        for (const { id } of effect.tasks)
+          this.#handed.set(`${effect.jobId} ${attemptKey(id)}`, {
+            peer: effect.peer,
+            jobId: effect.jobId,
+            id,
+          })
+        const plan = this.#plans.get(effect.jobId)!
+        network.call(
+          this.#peer,
+          peer,
+          () => peer.runTasks(this.term, effect, plan),
+          () => {},
+          () => {
+            if (this.#executors.has(peer)) this.#forget(peer)
+          },
+        )
+        break
+      }
+      case 'cancel-tasks':
+        this.#tell(effect.peer, peer => peer.cancelTasks(this.term, effect.jobId, effect.ids))
+        break
+      case 'forget-job':
+        for (const name of effect.peers) this.#tell(name, peer => peer.forgetJob(this.term, effect.jobId))
+        break
+      case 'forget-session':
+        for (const name of effect.peers)
+          this.#tell(name, peer => peer.forgetSession(this.term, effect.session))
+        break
+      case 'job-failed':
+        network.call(
+          this.#peer,
+          requester,
+          () => requester.jobFailed(effect.jobId, effect.error),
+          () => {},
+          () => {},
+        )
+        break
+      case 'job-done':
+        if (mutant.acceptsTwice !== true) requester.leaderSaysDone(effect.jobId)
+        break
+      case 'progress':
+        break
+    }
+  }
+
+  /** Once; whoever does not hear of it is told when it is back. */
+  #tell(name: string, serve: (peer: SimPeer) => true | undefined): void {
+    const peer = this.#world.peer(name)!
+    this.#world.network.call(
+      this.#peer,
+      peer,
+      () => serve(peer),
+      () => {},
+      () => {},
+    )
+  }
+}
+
+/** What the trace keeps of an event. */
+function shown(event: SchedulerEvent): unknown {
+  switch (event.type) {
+    case 'job-submitted':
+      return [event.type, event.job.jobId, event.job.accepted]
+    case 'task-ended':
+      return [event.type, event.peer, event.jobId, attemptKey(event.id), event.outcome.type]
+    default:
+      return event
+  }
+}

@@ -1,0 +1,277 @@
+import { below, pick, type ErrorCode, type WireError } from '../../../src/base/index.ts'
+import { SCHEDULER } from '../../../src/rdd/config.ts'
+import type { Plan } from '../../../src/rdd/plan.ts'
+import { planStages } from '../../../src/rdd/planner.ts'
+import type { TaskId } from '../../../src/rdd/task.ts'
+import { check } from '../check.ts'
+import type { End } from './job-network.ts'
+import { oracle, randomPlan } from './job-plans.ts'
+import type { JobWorld } from './job-world.ts'
+import type { SimLeader } from './sim-leader.ts'
+import type { SimPeer } from './sim-peer.ts'
+
+interface Job {
+  jobId: string
+  plan: Plan
+  expected: Map<number, number>
+  accepted: Map<number, number>
+  /** Sealed results that could not be fetched, and from whom. */
+  lost: Map<number, SimPeer>
+  state: 'open' | 'done' | 'failed' | 'cancelled'
+  /** The user's own fault: one task that always fails, or always kills its worker. */
+  fault: { kind: 'error' | 'kills the worker'; stage: number; partition: number } | undefined
+  error: WireError | undefined
+}
+
+const RETRY_MS = 200
+/** A sealed result waits until the consumer gets to it. */
+const CONSUMER_MS = 400
+
+/** What `node/jobs/job-client.ts` does: keeps plans and accepted results, and tells every new leader. */
+export class SimRequester implements End {
+  readonly name = 'requester'
+  readonly session = 's'
+  life = 1
+  alive = true
+  readonly jobs = new Map<string, Job>()
+  readonly #world: JobWorld
+  /** Tasks that have killed a worker for no reason of their own. */
+  readonly #unlucky = new Set<string>()
+  #view: { term: number; peer: SimPeer } | undefined
+  #plans: Plan[] = []
+
+  constructor(world: JobWorld) {
+    this.#world = world
+    this.#renewForEver()
+  }
+
+  open(): Job[] {
+    return [...this.jobs.values()].filter(({ state }) => state === 'open')
+  }
+
+  hear(leader: { term: number; peer: SimPeer }): void {
+    if (this.#view !== undefined && this.#view.term >= leader.term) return
+    this.#view = leader
+    for (const job of this.open()) this.#submit(job)
+  }
+
+  /** Starts a job; sometimes on a lineage that an earlier one had, sometimes with a fault of the user's in it. */
+  begin(): void {
+    const { random } = this.#world
+    const jobId = `${this.session}/${this.jobs.size + 1}`
+    const chance = random.next()
+    const known = chance < 0.3 ? pick(random, this.#plans) : undefined
+    const plan = known ?? randomPlan(random, `plan${this.jobs.size}`)
+    let fault: Job['fault']
+    if (chance > 0.85) {
+      const stage = pick(random, planStages(plan))!
+      const partition = pick(random, stage.partitions)!
+      fault = { kind: chance > 0.93 ? 'kills the worker' : 'error', stage: stage.id, partition }
+    } else this.#plans.push(plan)
+    const expected = oracle(plan)
+    const job: Job = {
+      jobId,
+      plan,
+      expected,
+      accepted: new Map(),
+      lost: new Map(),
+      state: 'open',
+      fault,
+      error: undefined,
+    }
+    this.jobs.set(jobId, job)
+    this.#world.note(this.name, `begin ${jobId}: ${plan.nodes.map(({ op }) => op).join(' ')}`)
+    this.#submit(job)
+  }
+
+  cancelOne(): void {
+    const job = pick(this.#world.random, this.open())
+    if (job === undefined) return
+    job.state = 'cancelled'
+    this.#world.note(this.name, `cancel ${job.jobId}`)
+    this.#tellEnd(job)
+  }
+
+  /** Dies, and does not come back. */
+  quit(): void {
+    this.alive = false
+    this.life += 1
+    this.#world.note(this.name, 'quit')
+    for (const peer of this.#world.peers) this.#world.network.close(this.name, peer.name)
+  }
+
+  faultOf(jobId: string, id: TaskId): 'error' | 'kills the worker' | undefined {
+    const { fault } = this.jobs.get(jobId)!
+    if (fault?.stage === id.stage && fault.partition === id.partition) return fault.kind
+    // Bad luck strikes a task once: twice would be poison.
+    const key = `${jobId} ${id.stage} ${id.partition}`
+    if (this.#unlucky.has(key) || this.#world.random.next() > 0.02) return undefined
+    this.#unlucky.add(key)
+    return 'kills the worker'
+  }
+
+  resultReady(
+    jobId: string,
+    partition: number,
+    executor: SimPeer,
+    inline: number | undefined,
+  ): { taken: boolean } {
+    const job = this.jobs.get(jobId)!
+    const { random, time, mutant } = this.#world
+    if (job.state !== 'open' || (job.accepted.has(partition) && mutant.acceptsTwice !== true))
+      return { taken: true }
+    job.lost.delete(partition)
+    // A queue that is full leaves even small ones where they are.
+    if (inline !== undefined && random.next() < 0.9) {
+      this.#accept(job, partition, inline)
+      return { taken: true }
+    }
+    time.after(random.next() * CONSUMER_MS, () => this.#pull(job, partition, executor))
+    return { taken: false }
+  }
+
+  jobFailed(jobId: string, error: WireError): true {
+    const job = this.jobs.get(jobId)!
+    if (job.state === 'open') {
+      job.state = 'failed'
+      job.error = error
+      this.#world.note(this.name, `${jobId} failed: ${error.code}`)
+      this.#tellEnd(job)
+    }
+    return true
+  }
+
+  /** What the leader may say only when it is so. */
+  leaderSaysDone(jobId: string): void {
+    const job = this.jobs.get(jobId)!
+    const all = job.accepted.size === job.expected.size
+    const waits = this.alive && (job.state === 'open' || job.state === 'done')
+    check(all || !waits, `the leader takes ${jobId} for done, and its requester has not all`)
+  }
+
+  /** Every job has come to the end that it deserves. */
+  verify(): void {
+    for (const { jobId, state, fault, error, accepted, expected } of this.jobs.values()) {
+      if (state === 'cancelled') continue
+      const codes: ErrorCode[] =
+        fault === undefined ? [] : fault.kind === 'error' ? ['TASK_FAILED'] : ['TASK_POISON']
+      check(
+        (state === 'done') === (fault === undefined) && (error === undefined || codes.includes(error.code)),
+        `${jobId} ${state} with ${error?.code}: ${error?.message}; its fault: ${fault?.kind}`,
+      )
+      check(state !== 'done' || accepted.size === expected.size, `${jobId} is done without all results`)
+    }
+  }
+
+  #pull(job: Job, partition: number, executor: SimPeer): void {
+    if (job.state !== 'open' || job.accepted.has(partition) || !this.alive) return
+    this.#world.network.call(
+      this,
+      executor,
+      () => executor.fetchResult(job.jobId, partition),
+      ({ value }) => {
+        if (job.state !== 'open' || job.accepted.has(partition)) return
+        this.#accept(job, partition, value)
+        this.#world.network.call(
+          this,
+          executor,
+          () => executor.acceptResult(job.jobId, partition),
+          () => {},
+          () => {},
+        )
+      },
+      () => {
+        if (job.state !== 'open' || job.accepted.has(partition)) return
+        job.lost.set(partition, executor)
+        this.#tellLost(job)
+      },
+    )
+  }
+
+  #accept(job: Job, partition: number, value: number): void {
+    check(!job.accepted.has(partition), `partition ${partition} of ${job.jobId} is accepted twice`)
+    const right = job.expected.get(partition)
+    check(value === right, `partition ${partition} of ${job.jobId} is ${value}, not ${right}`)
+    job.accepted.set(partition, value)
+    job.lost.delete(partition)
+    if (job.accepted.size < job.expected.size) return
+    job.state = 'done'
+    this.#world.note(this.name, `${job.jobId} done`)
+    this.#tellEnd(job)
+  }
+
+  #submit(job: Job): void {
+    this.#toLeader(
+      leader => leader.submit(job.jobId, this.session, job.plan, [...job.accepted.keys()]),
+      () => job.state === 'open',
+      () => this.#tellLost(job),
+    )
+  }
+
+  #tellLost(job: Job): void {
+    for (const [partition, executor] of job.lost) {
+      this.#toLeader(
+        leader => leader.step({ type: 'result-lost', jobId: job.jobId, partition, peer: executor.name }),
+        () => job.state === 'open' && job.lost.get(partition) === executor,
+        () => {},
+      )
+    }
+  }
+
+  #tellEnd(job: Job): void {
+    const { jobId, state } = job
+    this.#toLeader(
+      leader => {
+        if (state === 'done') leader.step({ type: 'job-closed', jobId })
+        else leader.step({ type: 'job-cancelled', jobId, reason: 'its requester stopped it' })
+        this.#world.ended(jobId, leader.term)
+      },
+      () => true,
+      () => {},
+    )
+  }
+
+  #renewForEver(): void {
+    const { time } = this.#world
+    time.after(SCHEDULER.leaseMs / 3, () => {
+      if (!this.alive) return
+      this.#toLeader(
+        leader => {
+          const jobs = this.open().map(({ jobId }) => jobId)
+          leader.step({ type: 'lease-renewed', session: this.session, jobs })
+          for (const job of this.open())
+            if (!leader.scheduler.hasJob(job.jobId))
+              time.after(below(this.#world.random, 5), () => this.#submit(job))
+        },
+        () => true,
+        () => {
+          for (const job of this.open()) this.#tellLost(job)
+        },
+      )
+      this.#renewForEver()
+    })
+  }
+
+  /** Again until a leader has heard it, while it is still `wanted`. */
+  #toLeader(serve: (leader: SimLeader) => void, wanted: () => boolean, answered: () => void): void {
+    const again = (): void => {
+      this.#world.time.after(RETRY_MS * (0.5 + this.#world.random.next()), () => {
+        if (this.alive) this.#toLeader(serve, wanted, answered)
+      })
+    }
+    if (!this.alive || !wanted()) return
+    const peer = this.#view?.peer
+    if (peer === undefined) return again()
+    this.#world.network.call(
+      this,
+      peer,
+      () => {
+        if (peer.leading === undefined) return undefined
+        serve(peer.leading)
+        return true
+      },
+      answered,
+      again,
+    )
+  }
+}
