@@ -153,6 +153,7 @@ export class JobClient implements JobRunner {
       job.over.abort(new ShoalError('CANCELLED', { what: `job ${job.jobId}, which is over` }))
       options.signal?.removeEventListener('abort', onAbort)
       this.#jobs.delete(job.jobId)
+      if (this.#jobs.size === 0) this.#timer?.unref()
       this.#release(job, complete)
       const ended: JobEvent = { type: 'ended', jobId: job.jobId, name: job.name }
       if (failure !== undefined) ended.error = failure
@@ -252,9 +253,9 @@ export class JobClient implements JobRunner {
   }
 
   #renewWhileOpen(): void {
-    if (this.#timer !== undefined) return
-    this.#timer = setInterval(() => void this.#renew(), SCHEDULER.leaseMs / 3)
-    this.#timer.unref()
+    this.#timer ??= setInterval(() => void this.#renew(), SCHEDULER.leaseMs / 3)
+    // A job under way holds the process: with its only connection lost, nothing else would until its end is known.
+    this.#timer.ref()
   }
 
   /** As long as this process lives, so that map outputs and cached partitions stay for its next job. */

@@ -118,3 +118,16 @@ test('what a deposed leader says of a job after the next one took it is not beli
   await failed(2, 'of the one that leads')
   await expect(first).rejects.toThrow('of the one that leads')
 })
+
+test('a job under way keeps the process alive, though its only connection be lost; an ended one does not', async () => {
+  const intervals = vi.spyOn(globalThis, 'setInterval')
+  const mesh = new FakeMesh()
+  const { client, first } = started(mesh)
+  await submitted(mesh)
+  const timer = intervals.mock.results.at(-1)!.value as NodeJS.Timeout
+  intervals.mockRestore()
+  expect(timer.hasRef()).toBe(true)
+  await client.close()
+  await expect(first).rejects.toMatchObject({ code: 'JOB_CANCELLED' })
+  expect(timer.hasRef()).toBe(false)
+})
