@@ -39,6 +39,8 @@ export const JOB_CLIENT = {
 export const JOB_LEADER = {
   /** Leases, executors that joined late. */
   tickMs: 500,
+  /** A tick that late means that this process stood still; less is a busy machine. */
+  stallMs: 2_000,
   /** How long an executor may take to say what it has. */
   inventoryTimeoutMs: 2_000,
   /** What one executor may list: some hundred bytes an output. */

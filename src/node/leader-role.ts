@@ -42,6 +42,8 @@ export class LeaderRole {
 
   lead(term: number): void {
     const { transport, meshLog, repair, jobs, deliver, log } = this.#parts
+    // Of an earlier term, when the end of that one was never heard.
+    this.resign()
     log.info({ term }, 'this peer leads')
     this.#keeper.start()
     repair.start(meshLog.state.members.members().map(repairMember))
@@ -52,6 +54,8 @@ export class LeaderRole {
         holdersOf: blockId => this.#holdersOf(blockId),
         livePeers: () => this.#livePeers(),
         record: command => meshLog.proposeJob(command),
+        listedAsRunning: () =>
+          meshLog.state.jobs.list().flatMap(({ jobId, status }) => (status === 'running' ? [jobId] : [])),
         deliver,
         clock: systemClock,
         log: log.child({ part: 'jobs' }),

@@ -29,6 +29,7 @@ import {
   REASON_MAX,
   runTasks,
   Scheduler,
+  SCHEDULER,
   type JobProgress,
   type JobsCommand,
   type JobSpec,
@@ -50,6 +51,8 @@ export interface JobLeaderPorts {
   livePeers(): PeerId[]
   /** Lists the job in the replicated state; may fail without harm to the job. */
   record(command: JobsCommand): Promise<unknown>
+  /** Jobs that the replicated state lists as running. */
+  listedAsRunning(): string[]
   deliver: Deliver
   clock: Clock
   log: Logger
@@ -90,6 +93,13 @@ export class JobLeader {
   readonly #executors = new Set<string>()
   readonly #asking = new Set<string>()
   readonly #cachedAt = new CachedAt()
+  /** Entries of a job on their way to the log: its end must not overtake its start. */
+  readonly #recording = new Map<string, Promise<void>>()
+  /** Since when a job has been listed as running that this leader has not been told of. */
+  readonly #unclaimed = new Map<string, number>()
+  #tickedMs: number
+  /** Time in which this process stood still: no lease could be renewed then, so it counts for none. */
+  #stalledMs = 0
   #timer: NodeJS.Timeout | undefined
   #stopped = false
 
@@ -97,15 +107,13 @@ export class JobLeader {
     this.#ports = ports
     this.term = ports.term
     this.#scheduler = new Scheduler({ term: ports.term })
+    this.#tickedMs = ports.clock.nowMs()
   }
 
   /** Asks all executors what they have. Jobs may be submitted at once; answers are merged as they come. */
   start(): void {
     this.#askNewExecutors()
-    this.#timer = setInterval(() => {
-      this.#askNewExecutors()
-      this.#step({ type: 'tick' })
-    }, JOB_LEADER.tickMs)
+    this.#timer = setInterval(() => this.#tick(), JOB_LEADER.tickMs)
     this.#timer.unref()
   }
 
@@ -116,35 +124,37 @@ export class JobLeader {
 
   submit(submission: Submission, planBytes: Uint8Array): void {
     const { jobId } = submission
+    const { requester, planHash } = submission
     const known = this.#jobs.get(jobId)
     const job = known ?? this.#newJob(submission, planBytes)
-    job.requester = submission.requester
-    const spec = { ...job.spec, requester: submission.requester, accepted: submission.accepted }
+    job.requester = requester
+    const spec = { ...job.spec, requester, accepted: submission.accepted }
     this.#jobs.set(jobId, job)
+    if (known === undefined) {
+      const name = submission.name.slice(0, NAME_MAX)
+      const { client, relay } = requester
+      this.#record({ type: 'job-start', jobId, name, requester: client, relay, planHash })
+    }
     this.#step({ type: 'job-submitted', job: spec })
-    if (known !== undefined) return
-    const { requester, planHash } = submission
-    const name = submission.name.slice(0, NAME_MAX)
-    this.#record({
-      type: 'job-start',
-      jobId,
-      name,
-      requester: requester.client,
-      relay: requester.relay,
-      planHash,
-    })
   }
 
   cancel(jobId: string, reason: string): void {
     const known = this.#scheduler.hasJob(jobId)
     this.#step({ type: 'job-cancelled', jobId, reason })
-    if (!known) throw new ShoalError('JOB_UNKNOWN', { job: jobId }, `no job ${jobId} is running`)
+    if (known) return
+    this.#endUntold(jobId, { status: 'cancelled', reason: reason.slice(0, REASON_MAX) })
+    throw new ShoalError('JOB_UNKNOWN', { job: jobId }, `no job ${jobId} is running`)
   }
 
   close(jobId: string): void {
-    // A leader that was never told of the job can still see to it that it is listed as ended.
-    if (!this.#scheduler.hasJob(jobId)) this.#record({ type: 'job-end', jobId, status: 'done' })
+    if (!this.#scheduler.hasJob(jobId)) this.#endUntold(jobId, { status: 'done' })
     this.#step({ type: 'job-closed', jobId })
+  }
+
+  /** A leader that was never told of the job can still see to it that it is listed as ended, and nothing is kept of it. */
+  #endUntold(jobId: string, end: { status: 'done' | 'cancelled'; reason?: string }): void {
+    this.#record({ type: 'job-end', jobId, ...end })
+    for (const peer of this.#executors) this.#tell(peer, forgetJob, { term: this.term, jobId })
   }
 
   /** Jobs of the session that this leader has not been told of. */
@@ -237,6 +247,32 @@ export class JobLeader {
     return { jobId, name, session, requester, stages, shuffles, preferred, holders, accepted }
   }
 
+  #tick(): void {
+    const nowMs = this.#ports.clock.nowMs()
+    const lateMs = nowMs - this.#tickedMs - JOB_LEADER.tickMs
+    this.#tickedMs = nowMs
+    if (lateMs > JOB_LEADER.stallMs) this.#stalledMs += lateMs
+    this.#askNewExecutors()
+    this.#step({ type: 'tick' })
+    this.#endUnclaimed(nowMs - this.#stalledMs)
+  }
+
+  /** A requester that died together with an earlier leader tells nobody that its job is over. */
+  #endUnclaimed(nowMs: number): void {
+    const listed = new Set(this.#ports.listedAsRunning())
+    for (const jobId of this.#unclaimed.keys()) if (!listed.has(jobId)) this.#unclaimed.delete(jobId)
+    for (const jobId of listed) {
+      if (this.#scheduler.hasJob(jobId) || this.#recording.has(jobId)) {
+        this.#unclaimed.delete(jobId)
+        continue
+      }
+      const sinceMs = this.#unclaimed.get(jobId) ?? nowMs
+      this.#unclaimed.set(jobId, sinceMs)
+      if (nowMs - sinceMs < SCHEDULER.leaseMs) continue
+      this.#endUntold(jobId, { status: 'cancelled', reason: 'its requester is gone' })
+    }
+  }
+
   /** Executors that are alive and have not said what they have since this term began, or since they were away. */
   #askNewExecutors(): void {
     const live = new Set<string>(this.#ports.livePeers())
@@ -276,7 +312,8 @@ export class JobLeader {
 
   #step(event: SchedulerEvent): void {
     if (this.#stopped) return
-    for (const effect of this.#scheduler.step(event, this.#ports.clock.nowMs())) this.#perform(effect)
+    const nowMs = this.#ports.clock.nowMs() - this.#stalledMs
+    for (const effect of this.#scheduler.step(event, nowMs)) this.#perform(effect)
   }
 
   #perform(effect: SchedulerEffect): void {
@@ -394,9 +431,19 @@ export class JobLeader {
   }
 
   #record(command: JobsCommand): void {
-    this.#ports.record(command).catch((error: unknown) => {
-      this.#ports.log.debug({ error: toWire(error) }, 'a job could not be listed')
-    })
+    const { jobId } = command
+    const record = async (): Promise<void> => {
+      await this.#recording.get(jobId)
+      await this.#ports.record(command)
+    }
+    const settled = record()
+      .catch((error: unknown) => {
+        this.#ports.log.debug({ jobId, error: toWire(error) }, 'a job could not be listed')
+      })
+      .finally(() => {
+        if (this.#recording.get(jobId) === settled) this.#recording.delete(jobId)
+      })
+    this.#recording.set(jobId, settled)
   }
 
   #tell<Request>(peer: string, type: MessageType<Request, object>, head: Request): void {
