@@ -35,7 +35,7 @@ export function jobTable(jobs: readonly JobListing[], nowMs: number): string {
     humanMs(Math.max(0, (endedMs ?? nowMs) - startedMs)),
     tasks === undefined ? '' : String(tasks),
     retried === undefined || retried === 0 ? '' : String(retried),
-    reason === undefined ? name : `${name}: ${reason}`,
+    reason === undefined ? name : `${name}: ${reason.replace(`job ${jobId} was cancelled: `, '')}`,
   ])
   return table(
     [

@@ -7,6 +7,7 @@ import { measured } from '../byte-progress.ts'
 import type { Settings } from '../settings.ts'
 import { note, print, printBytes, printJson } from '../terminal.ts'
 import { counted, humanBytes, humanMs } from '../units.ts'
+import { advised } from './advice.ts'
 import { readLocal, targetIn, writeLocal } from './local-file.ts'
 
 type PutOptions = Pick<
@@ -37,9 +38,13 @@ export async function putFile(
     const set = Object.fromEntries(
       Object.entries(given).filter(([, value]) => value !== undefined),
     ) as PutOptions
-    const stored = await mesh.fs.put(target, shown, { ...set, signal }).catch((error: unknown) => {
+    const storing = mesh.fs.put(target, shown, { ...set, signal }).catch((error: unknown) => {
       // The mesh only learns that the bytes stopped; why is known here.
       throw failure.error ?? error
+    })
+    const stored = await advised(storing, {
+      ...(overwrite !== true && { ALREADY_EXISTS: 'replace it with --overwrite' }),
+      ...(parents !== true && { NOT_FOUND: 'make missing directories with --parents' }),
     })
     if (settings.json) {
       printJson({ path: target, ...stored })
