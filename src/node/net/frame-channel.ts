@@ -1,7 +1,7 @@
-import { hasCode, ShoalError } from '../../base/index.ts'
+import { ShoalError } from '../../base/index.ts'
 import type { BodyClass } from '../../base/index.ts'
-import { BodyStreams, discard, inlineBody } from './body-streams.ts'
-import type { BodyBudgets, IncomingBody } from './body-streams.ts'
+import { BodyStreams } from './body-streams.ts'
+import type { BodyBudgets } from './body-streams.ts'
 import type { ChannelLimits } from './config.ts'
 import type { RawAnswer } from './dispatcher.ts'
 import {
@@ -9,7 +9,6 @@ import {
   decodeReply,
   decodeRequest,
   encodeFrame,
-  encodeReply,
   encodeRequest,
   FRAME,
   FrameParser,
@@ -18,17 +17,13 @@ import {
 import type { FrameKind, FrameMessage } from './frame-codec.ts'
 import { FrameWriter } from './frame-writer.ts'
 import type { DuplexPort } from './frame-writer.ts'
-import type { OutboundBody } from './outbound-body.ts'
-import { abortReason, busy, connectionLost, tooLarge, violation } from './refusals.ts'
+import { InboundRequests } from './inbound-requests.ts'
+import type { ChannelRequest } from './inbound-requests.ts'
+import { OutboundRequests } from './outbound-requests.ts'
+import type { ChannelCallOptions, ChannelReply } from './outbound-requests.ts'
+import { connectionLost, tooLarge, violation } from './refusals.ts'
 import { SilenceWatch } from './silence-watch.ts'
 import { decodeError, encodeError } from './wire-error.ts'
-
-export interface ChannelRequest {
-  type: string
-  head: Uint8Array
-  body: AsyncIterable<Uint8Array>
-  readonly signal: AbortSignal
-}
 
 export interface ChannelOptions {
   port: DuplexPort
@@ -50,45 +45,6 @@ export interface ChannelOptions {
   onClose(reason: Error | undefined, channel: FrameChannel): void
 }
 
-export interface ChannelCallOptions {
-  bodyClass: BodyClass
-  timeoutMs: number
-  body?: AsyncIterable<Uint8Array> | undefined
-  signal?: AbortSignal | undefined
-}
-
-export interface ChannelReply {
-  head: Uint8Array
-  body: AsyncIterable<Uint8Array>
-}
-
-/** A request of ours. */
-interface Asked {
-  what: string
-  bodyClass: BodyClass
-  /** False once the reply's head is here. */
-  waiting: boolean
-  resolve(reply: ChannelReply): void
-  reject(error: Error): void
-  timer: NodeJS.Timeout
-  unlisten: () => void
-  requestBody?: OutboundBody
-  replyBody?: IncomingBody
-}
-
-/** A request of theirs. */
-interface Served {
-  what: string
-  controller: AbortController | undefined
-  /** Why `controller` is, or would have been, aborted. */
-  aborted: ShoalError | undefined
-  requestBody?: IncomingBody
-  replyBody?: OutboundBody
-}
-
-/** Exchange ids are u32. */
-const ID_MAX = 0xffff_fffd
-
 /**
  * Requests, replies, one-way messages and streamed bodies over one byte stream, both ends alike.
  *
@@ -97,6 +53,7 @@ const ID_MAX = 0xffff_fffd
  * - A body not read for `bodyIdleTimeoutMs` fails and frees its credit; leaving a `for await` early cancels it at once.
  * - The end of the stream, or a remote silent for `idleLimitMs` while something is under way, fails everything with
  *   CONNECTION_LOST: a body ends cleanly only with its END frame.
+ * - This file: the hello, the frames, one-way messages, the end. Exchanges: `OutboundRequests`, `InboundRequests`.
  * - Inbound bytes need no back-pressure below: requests, notes and credit bound what can come.
  */
 export class FrameChannel {
@@ -104,17 +61,13 @@ export class FrameChannel {
   readonly #port: DuplexPort
   readonly #limits: ChannelLimits
   readonly #writer: FrameWriter
-  readonly #bodies: BodyStreams
   readonly #watch: SilenceWatch
-  readonly #asked = new Map<number, Asked>()
-  readonly #served = new Map<number, Served>()
+  readonly #outbound: OutboundRequests
+  readonly #inbound: InboundRequests
   readonly #opened = Promise.withResolvers<void>()
   readonly #helloTimer: NodeJS.Timeout
   #greeted = false
   #closed: ShoalError | undefined
-  #nextId: number
-  /** Handlers running: also those whose caller has given up. */
-  #handling = 0
   #notesQueued = 0
   #notesHandled = 0
 
@@ -123,11 +76,10 @@ export class FrameChannel {
     this.#options = options
     this.#port = port
     this.#limits = limits
-    this.#nextId = options.dialler ? 1 : 2
     this.#opened.promise.catch(() => undefined)
     const parser = new FrameParser(limits, {
       onFrame: (kind, id, payload) => this.#onFrame(kind, id, payload),
-      onData: (id, bytes) => this.#inboundBody(id)?.push(bytes),
+      onData: (id, bytes) => this.#exchanges(id).onData(id, bytes),
     })
     port.onBytes(bytes => {
       if (this.#closed !== undefined) return
@@ -145,7 +97,6 @@ export class FrameChannel {
       outboundBytesMax: limits.outboundBytesMax,
       onFailure: error => this.#giveUp(error),
     })
-    this.#bodies = new BodyStreams({ writer: this.#writer, budgets, limits })
     this.#watch = new SilenceWatch({
       intervalMs: limits.pingIntervalMs,
       limitMs: limits.idleLimitMs,
@@ -156,6 +107,22 @@ export class FrameChannel {
           new ShoalError('TIMEOUT', { what: `a sign of ${remote}`, timeoutMs: limits.idleLimitMs }),
         )
       },
+    })
+    const writer = this.#writer
+    const bodies = new BodyStreams({ writer, budgets, limits })
+    const onBegin = (): void => this.#watch.start()
+    const { requestsMax, headBytesMax } = limits
+    const firstId = options.dialler ? 1 : 2
+    this.#outbound = new OutboundRequests({ writer, bodies, remote, firstId, requestsMax, onBegin })
+    this.#inbound = new InboundRequests({
+      writer,
+      bodies,
+      remote,
+      requestsMax,
+      headBytesMax,
+      classOf: type => options.classOf(type),
+      onRequest: request => options.onRequest(request),
+      onBegin,
     })
     this.#helloTimer = setTimeout(() => {
       this.#refuse(
@@ -181,43 +148,23 @@ export class FrameChannel {
 
   /** Requests under way, ours and theirs. */
   get exchanges(): number {
-    return this.#asked.size + this.#served.size
+    return this.#outbound.size + this.#inbound.size
   }
 
+  /** Rejects with CONNECTION_LOST, TIMEOUT, CANCELLED, BUSY, TOO_LARGE, or what the remote answered. */
   call(type: string, head: Uint8Array, options: ChannelCallOptions): Promise<ChannelReply> {
-    return new Promise((resolve, reject) => {
-      const refusal = this.#refusalOf(type, head) ?? abortReason(options.signal, type)
-      if (refusal !== undefined) return reject(refusal)
-      const id = this.#takeId()
-      const what = `${type} to ${this.#options.remote}`
-      const cancel = (error: Error): void => this.#cancelAsked(id, error)
-      const { signal, timeoutMs } = options
-      const onAbort = (): void => cancel(abortReason(signal, what)!)
-      signal?.addEventListener('abort', onAbort, { once: true })
-      const asked: Asked = {
-        what,
-        bodyClass: options.bodyClass,
-        waiting: true,
-        resolve,
-        reject,
-        timer: setTimeout(() => {
-          cancel(new ShoalError('TIMEOUT', { what, timeoutMs }, `${what} got no reply in ${timeoutMs} ms`))
-        }, timeoutMs),
-        unlisten: () => signal?.removeEventListener('abort', onAbort),
-      }
-      this.#asked.set(id, asked)
-      this.#watch.start()
-      this.#writer.whenWritable(() => {
-        if (this.#asked.get(id) === asked) this.#writeRequest(id, asked, type, head, options.body)
-      })
-    })
+    const refusal = this.#closed ?? this.#misfit(type, head)
+    return refusal === undefined ? this.#outbound.call(type, head, options) : Promise.reject(refusal)
   }
 
-  /** Says without waiting. False: dropped, the remote does not keep up or the channel is closed. */
+  /**
+   * Says without waiting. False: dropped, the remote does not keep up or the channel is closed.
+   * @throws TOO_LARGE, BAD_MESSAGE
+   */
   note(type: string, head: Uint8Array): boolean {
-    const refusal = this.#refusalOf(type, head)
-    if (hasCode(refusal, 'TOO_LARGE') || hasCode(refusal, 'BAD_MESSAGE')) throw refusal
-    if (refusal !== undefined || this.#notesQueued >= this.#limits.notesMax) return false
+    const misfit = this.#misfit(type, head)
+    if (misfit !== undefined) throw misfit
+    if (this.#closed !== undefined || this.#notesQueued >= this.#limits.notesMax) return false
     this.#notesQueued += 1
     this.#writer.whenWritable(() => {
       this.#notesQueued -= 1
@@ -232,197 +179,23 @@ export class FrameChannel {
     this.#port.close()
   }
 
-  // ---- asking ----
-
-  #refusalOf(type: string, head: Uint8Array): ShoalError | undefined {
-    if (this.#closed !== undefined) return this.#closed
-    const { headBytesMax, requestsMax } = this.#limits
-    if (head.byteLength > headBytesMax) return tooLarge(`head of ${type}`, head.byteLength, headBytesMax)
-    if (Buffer.byteLength(type) > NAME_BYTES_MAX) {
-      return new ShoalError('BAD_MESSAGE', {
-        type,
-        reason: `the name is longer than ${NAME_BYTES_MAX} bytes`,
-      })
-    }
-    return this.#asked.size >= requestsMax ? busy(`calls to ${this.#options.remote}`, requestsMax) : undefined
-  }
-
-  #takeId(): number {
-    // An id is free again after four billion calls; the few that are still in use are stepped over.
-    do {
-      if (this.#nextId > ID_MAX) this.#nextId = this.#options.dialler ? 1 : 2
-      this.#nextId += 2
-    } while (this.#asked.has(this.#nextId - 2))
-    return this.#nextId - 2
-  }
-
-  #writeRequest(
-    id: number,
-    asked: Asked,
-    type: string,
-    head: Uint8Array,
-    body: AsyncIterable<Uint8Array> | undefined,
-  ): void {
-    const inline = this.#bodies.inlineOf(body)
-    const follows = body !== undefined && inline === undefined
-    this.#writer.write(encodeRequest(FRAME.request, id, type, head, inline ?? [], follows))
-    if (!follows) return
-    asked.requestBody = this.#bodies.send(
-      id,
-      `the body of ${asked.what}`,
-      body,
-      () => delete asked.requestBody,
-    )
-  }
-
-  #onReply(id: number, message: FrameMessage): void {
-    const asked = this.#asked.get(id)
-    if (asked === undefined) return
-    if (!asked.waiting) throw violation('a second reply to one request')
-    asked.waiting = false
-    clearTimeout(asked.timer)
-    if (message.bodyFollows) {
-      const body = this.#bodies.receive(id, `the body of the reply to ${asked.what}`, asked.bodyClass, () =>
-        this.#cancelAsked(id, new ShoalError('CANCELLED', { what: asked.what })),
-      )
-      asked.replyBody = body
-      asked.resolve({ head: message.head, body: body.body })
-      return
-    }
-    this.#finishAsked(id, asked)
-    asked.resolve({ head: message.head, body: inlineBody(message.inline) })
-  }
-
-  /** Gives a call of ours up and tells the remote. */
-  #cancelAsked(id: number, error: Error): void {
-    const asked = this.#asked.get(id)
-    if (asked === undefined) return
-    this.#finishAsked(id, asked)
-    asked.reject(error)
-    asked.replyBody?.body.fail(error)
-    this.#writer.control(encodeFrame(FRAME.cancel, id))
-  }
-
-  #failAsked(id: number, asked: Asked, error: Error): void {
-    this.#finishAsked(id, asked)
-    asked.reject(error)
-    asked.replyBody?.body.fail(error)
-  }
-
-  #finishAsked(id: number, asked: Asked): void {
-    this.#asked.delete(id)
-    clearTimeout(asked.timer)
-    asked.unlisten()
-    asked.requestBody?.stop()
-  }
-
-  // ---- answering ----
-
-  #onRequest(id: number, message: FrameMessage): void {
-    if (this.#served.has(id)) throw violation(`request id ${id} is in use`)
-    if (Math.max(this.#served.size, this.#handling) >= this.#limits.requestsMax) {
-      this.#writer.control(
-        encodeFrame(FRAME.error, id, encodeError(busy('requests', this.#limits.requestsMax))),
-      )
-      return
-    }
-    const served: Served = {
-      what: `${message.type} from ${this.#options.remote}`,
-      controller: undefined,
-      aborted: undefined,
-    }
-    this.#served.set(id, served)
-    this.#watch.start()
-    let body: AsyncIterable<Uint8Array> = inlineBody(message.inline)
-    if (message.bodyFollows) {
-      const bodyClass = this.#options.classOf(message.type)
-      served.requestBody = this.#bodies.receive(id, `the body of ${served.what}`, bodyClass, () =>
-        this.#writer.control(encodeFrame(FRAME.cancel, id)),
-      )
-      body = served.requestBody.body
-    }
-    const request: ChannelRequest = {
-      type: message.type,
-      head: message.head,
-      body,
-      get signal() {
-        served.controller ??= new AbortController()
-        if (served.aborted !== undefined) served.controller.abort(served.aborted)
-        return served.controller.signal
-      },
-    }
-    this.#handling += 1
-    this.#options.onRequest(request).then(
-      answer => {
-        this.#handling -= 1
-        this.#answer(id, served, answer)
-      },
-      (error: unknown) => {
-        this.#handling -= 1
-        this.#answerError(id, served, error)
-      },
-    )
-  }
-
-  #answer(id: number, served: Served, answer: RawAnswer): void {
+  #misfit(type: string, head: Uint8Array): ShoalError | undefined {
     const { headBytesMax } = this.#limits
-    if (answer.head.byteLength > headBytesMax) {
-      discard(answer.body)
-      this.#answerError(
-        id,
-        served,
-        tooLarge(`head of the reply to ${served.what}`, answer.head.byteLength, headBytesMax),
-      )
-      return
-    }
-    this.#writer.whenWritable(() => {
-      if (this.#served.get(id) !== served) return discard(answer.body)
-      const inline = this.#bodies.inlineOf(answer.body)
-      const follows = answer.body !== undefined && inline === undefined
-      this.#writer.write(encodeReply(id, answer.head, inline ?? [], follows))
-      if (!follows) return this.#finishServed(id, served)
-      served.replyBody = this.#bodies.send(
-        id,
-        `the body of the reply to ${served.what}`,
-        answer.body!,
-        () => {
-          delete served.replyBody
-          this.#finishServed(id, served)
-        },
-      )
-    })
-  }
-
-  #answerError(id: number, served: Served, error: unknown): void {
-    this.#writer.whenWritable(() => {
-      if (this.#served.get(id) !== served) return
-      this.#writer.write(encodeFrame(FRAME.error, id, encodeError(error)))
-      this.#finishServed(id, served)
-    })
-  }
-
-  #finishServed(id: number, served: Served): void {
-    if (this.#served.get(id) !== served) return
-    this.#served.delete(id)
-    served.requestBody?.body.cancel()
-  }
-
-  #abortServed(id: number, served: Served, error: ShoalError): void {
-    this.#served.delete(id)
-    served.aborted = error
-    served.controller?.abort(error)
-    served.requestBody?.body.fail(error)
-    served.replyBody?.stop()
+    if (head.byteLength > headBytesMax) return tooLarge(`head of ${type}`, head.byteLength, headBytesMax)
+    if (Buffer.byteLength(type) <= NAME_BYTES_MAX) return undefined
+    const reason = `the name is longer than ${NAME_BYTES_MAX} bytes`
+    return new ShoalError('BAD_MESSAGE', { type, reason })
   }
 
   // ---- frames ----
 
-  #inboundBody(id: number): IncomingBody | undefined {
-    return this.#isOurs(id) ? this.#asked.get(id)?.replyBody : this.#served.get(id)?.requestBody
+  #isOurs(id: number): boolean {
+    return (id % 2 === 1) === this.#options.dialler
   }
 
-  #outboundBody(id: number): OutboundBody | undefined {
-    return this.#isOurs(id) ? this.#asked.get(id)?.requestBody : this.#served.get(id)?.replyBody
+  /** Those that the exchange belongs to. */
+  #exchanges(id: number): OutboundRequests | InboundRequests {
+    return this.#isOurs(id) ? this.#outbound : this.#inbound
   }
 
   /** Frames of an exchange that is over are no mistake: they were under way when it ended. */
@@ -436,20 +209,20 @@ export class FrameChannel {
         return this.#onRefuse(payload)
       case FRAME.request:
         if (this.#isOurs(id) || id === 0) throw violation(`request id ${id} is not the remote's`)
-        return this.#onRequest(id, decodeRequest(payload, this.#limits))
+        return this.#inbound.onRequest(id, decodeRequest(payload, this.#limits))
       case FRAME.reply:
         if (!this.#isOurs(id)) throw violation(`reply to request ${id}, which is not ours`)
-        return this.#onReply(id, decodeReply(payload, this.#limits))
+        return this.#outbound.onReply(id, decodeReply(payload, this.#limits))
       case FRAME.note:
         return this.#onNote(decodeRequest(payload, this.#limits))
       case FRAME.end:
-        return this.#onEnd(id)
+        return this.#exchanges(id).onEnd(id)
       case FRAME.error:
-        return this.#onError(id, decodeError(payload))
+        return this.#exchanges(id).onError(id, decodeError(payload))
       case FRAME.credit:
-        return this.#outboundBody(id)?.grant(decodeCredit(payload))
+        return this.#exchanges(id).onCredit(id, decodeCredit(payload))
       case FRAME.cancel:
-        return this.#onCancel(id)
+        return this.#exchanges(id).onCancel(id)
       case FRAME.ping:
         return this.#writer.control(encodeFrame(FRAME.pong, 0))
       case FRAME.pong:
@@ -485,32 +258,6 @@ export class FrameChannel {
       })
   }
 
-  #onEnd(id: number): void {
-    const incoming = this.#inboundBody(id)
-    if (incoming === undefined) return
-    incoming.body.end()
-    const asked = this.#asked.get(id)
-    // The reply is whole: the exchange is over, though its reader may not be through.
-    if (asked !== undefined && this.#isOurs(id)) this.#finishAsked(id, asked)
-  }
-
-  #onError(id: number, error: ShoalError): void {
-    if (!this.#isOurs(id)) return this.#served.get(id)?.requestBody?.body.fail(error)
-    const asked = this.#asked.get(id)
-    if (asked !== undefined) this.#failAsked(id, asked, error)
-  }
-
-  #onCancel(id: number): void {
-    if (this.#isOurs(id)) return this.#asked.get(id)?.requestBody?.stop()
-    const served = this.#served.get(id)
-    if (served !== undefined)
-      this.#abortServed(id, served, new ShoalError('CANCELLED', { what: served.what }))
-  }
-
-  #isOurs(id: number): boolean {
-    return (id % 2 === 1) === this.#options.dialler
-  }
-
   // ---- the end ----
 
   /** The remote does what it must not: it is told why and not heard any more. */
@@ -538,8 +285,8 @@ export class FrameChannel {
     clearTimeout(this.#helloTimer)
     this.#watch.stop()
     this.#opened.reject(error)
-    for (const [id, asked] of this.#asked) this.#failAsked(id, asked, error)
-    for (const [id, served] of this.#served) this.#abortServed(id, served, error)
+    this.#outbound.failAll(error)
+    this.#inbound.failAll(error)
     this.#writer.close()
     this.#options.onClose(reason, this)
   }

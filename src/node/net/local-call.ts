@@ -1,7 +1,7 @@
 import { bodyOf, fromWire, ShoalError, toWire, withDeadline } from '../../base/index.ts'
 import type { CallOptions, PeerId } from '../../base/index.ts'
 import type { Dispatcher } from './dispatcher.ts'
-import type { ChannelReply } from './frame-channel.ts'
+import type { ChannelReply } from './outbound-requests.ts'
 import type { InboundBody } from './inbound-body.ts'
 import { pipedBody } from './piped-body.ts'
 import { abortReason, connectionLost } from './refusals.ts'

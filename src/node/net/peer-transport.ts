@@ -30,7 +30,7 @@ import type { ChannelLimits, TransportLimits } from './config.ts'
 import { dialError } from './dial-error.ts'
 import { Dispatcher, parseHead } from './dispatcher.ts'
 import { FrameChannel } from './frame-channel.ts'
-import type { ChannelReply } from './frame-channel.ts'
+import type { ChannelReply } from './outbound-requests.ts'
 import { GossipTopics } from './gossip-topics.ts'
 import {
   checkMesh,

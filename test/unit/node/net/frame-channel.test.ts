@@ -7,7 +7,8 @@ import { BODY_WINDOW_BYTES, CHANNEL_LIMITS } from '../../../../src/node/net/conf
 import type { ChannelLimits } from '../../../../src/node/net/config.ts'
 import type { RawAnswer } from '../../../../src/node/net/dispatcher.ts'
 import { FrameChannel } from '../../../../src/node/net/frame-channel.ts'
-import type { ChannelCallOptions, ChannelRequest } from '../../../../src/node/net/frame-channel.ts'
+import type { ChannelRequest } from '../../../../src/node/net/inbound-requests.ts'
+import type { ChannelCallOptions } from '../../../../src/node/net/outbound-requests.ts'
 import {
   encodeFrame,
   encodeHeader,
@@ -512,6 +513,24 @@ describe('frame channel', () => {
     await settled(() => b.notes.length)
     expect(b.notes.map(note => note.split(' ')[1])).toEqual(b.notes.map((_, i) => String(i)))
     expect(a.channel.note('n', Buffer.from('again'))).toBe(true)
+  })
+
+  test('one-way messages go out although no more calls may', async () => {
+    const gate = Promise.withResolvers<void>()
+    const { a, b } = await pair(
+      async ({ head }) => {
+        await gate.promise
+        return { head }
+      },
+      { limits: { requestsMax: 1 } },
+    )
+    const first = call(a)
+    await expect(call(a)).rejects.toEqual(coded('BUSY'))
+    expect(a.channel.note('n', HEAD)).toBe(true)
+    await until(() => b.notes.length === 1)
+    gate.resolve()
+    await first
+    expectNothingLeft(a, b)
   })
 
   test('a hello that is refused closes both ends with the same reason', async () => {
