@@ -117,6 +117,24 @@ export class MembershipDriver implements AsyncDisposable {
     this.#step({ type: 'join-requested', peers: [...peers] })
   }
 
+  /**
+   * The log calls a peer a member that nobody has heard of since this process began, as after all were down at once. From
+   * here on it is probed like any other, and found dead if it is.
+   */
+  introduce(peerId: PeerId, info: Omit<MemberInfo, 'meta'>): void {
+    if (peerId === this.#self || this.#machine.member(peerId) !== undefined) return
+    const { name, addresses, labels } = info
+    const update = {
+      peerId,
+      // Below any of its own, so that its first word counts more.
+      incarnation: 0,
+      state: 'alive' as const,
+      accusers: [],
+      info: { name, addresses, labels, meta: {} },
+    }
+    this.#step({ type: 'updates-published', updates: [update] })
+  }
+
   /** Tells the mesh that this peer goes on purpose; afterwards it takes no part until it is started again. */
   leave(): void {
     this.#step({ type: 'leave-requested' })

@@ -35,6 +35,7 @@ export class LeaderRole {
       member: peer => membership.member(peer),
       mayProposeDown: peer => membership.mayProposeDown(peer),
       probe: peer => membership.probe(peer),
+      introduce: record => membership.introduce(record.peerId, record),
       propose: command => meshLog.proposeMember(command),
       log: parts.log.child({ part: 'members' }),
     })

@@ -11,6 +11,8 @@ export interface MembersKeeperPorts {
   /** This peer's own probe failed and enough others say the same. */
   mayProposeDown(peer: PeerId): boolean
   probe(peer: PeerId): void
+  /** Has gossip look for a member that it has never heard of. */
+  introduce(record: MemberRecord): void
   propose(command: MemberCommand): Promise<MemberResult>
   log: Logger
 }
@@ -57,14 +59,14 @@ export class MembersKeeper {
         return state === 'left' ? undefined : { type: 'peer-leave', peerId }
       case 'suspect':
       case 'dead':
-      case undefined:
         if (state !== 'up') return undefined
+        if (seen === 'dead' && this.#ports.mayProposeDown(peerId)) return { type: 'peer-down', peerId }
         // Its own probe must have failed too; ask for one now, whatever the peer's turn.
-        if (!this.#ports.mayProposeDown(peerId)) {
-          if (seen !== undefined) this.#ports.probe(peerId)
-          return undefined
-        }
-        return seen === 'dead' ? { type: 'peer-down', peerId } : undefined
+        this.#ports.probe(peerId)
+        return undefined
+      case undefined:
+        if (state === 'up') this.#ports.introduce(record)
+        return undefined
     }
   }
 

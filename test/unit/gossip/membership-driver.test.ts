@@ -63,6 +63,30 @@ describe('the membership driver', () => {
     })
   })
 
+  it('a member that nobody has heard of is looked for once it is introduced, found dead, and accused by all', async () => {
+    const [first] = startMesh(3)
+    await until('all three know each other', agreed(['p0', 'p1', 'p2']))
+    const info = { name: 'lost', addresses: ['/memory/p2p/lost'], labels: { host: 'there', zone: '' } }
+    const lost = asPeerId('lost')
+    expect(first!.mayProposeDown(lost)).toBe(false)
+    first!.introduce(lost, info)
+    await until('the first may propose that it is down', () => {
+      first!.probe(lost)
+      return first!.mayProposeDown(lost)
+    })
+    expect(first!.member(lost)).toMatchObject({ state: 'dead', name: 'lost' })
+    start('lost', ['p1'])
+    await until('it is back', agreed(['lost', 'p0', 'p1', 'p2']))
+  })
+
+  it('whoever is introduced as a stranger loses nothing of what is known of him', async () => {
+    const [first] = startMesh(2)
+    await until('both know each other', agreed(['p0', 'p1']))
+    const before = first!.member(asPeerId('p1'))
+    first!.introduce(asPeerId('p1'), { name: 'else', addresses: [], labels: { host: '', zone: '' } })
+    expect(first!.member(asPeerId('p1'))).toEqual(before)
+  })
+
   it('a killed peer is told as dead, and as alive when it is back', async () => {
     const [first] = startMesh(3)
     await until('all three know each other', agreed(['p0', 'p1', 'p2']))
