@@ -43,6 +43,8 @@ export const JOB_LEADER = {
   stallMs: 2_000,
   /** How long an executor may take to say what it has. */
   inventoryTimeoutMs: 2_000,
+  /** How long a new leader holds jobs back for these answers: a peer that stands still must not hold up the others. */
+  inventoryWaitMs: 500,
   /** What one executor may list: some hundred bytes an output. */
   inventoryBytesMax: 64 * 1024 * 1024,
   /** Handing tasks over; an executor that takes longer is treated as gone. */

@@ -4,6 +4,7 @@ import {
   hasCode,
   raceAbort,
   ShoalError,
+  sleep,
   toWire,
   unpack,
   withDeadline,
@@ -100,6 +101,7 @@ export class JobLeader {
   #tickedMs: number
   /** Time in which this process stood still: no lease could be renewed then, so it counts for none. */
   #stalledMs = 0
+  readonly #begun = Promise.withResolvers<void>()
   #timer: NodeJS.Timeout | undefined
   #stopped = false
 
@@ -110,15 +112,25 @@ export class JobLeader {
     this.#tickedMs = ports.clock.nowMs()
   }
 
-  /** Asks all executors what they have. Jobs may be submitted at once; answers are merged as they come. */
+  /** Asks all executors what they have; later answers are merged as they come. */
   start(): void {
-    this.#askNewExecutors()
+    const answers = this.#askNewExecutors()
+    void Promise.race([answers, sleep(JOB_LEADER.inventoryWaitMs)]).then(() => this.#begun.resolve())
     this.#timer = setInterval(() => this.#tick(), JOB_LEADER.tickMs)
     this.#timer.unref()
   }
 
+  /**
+   * Resolves when the executors have said what they have, or should have: a job submitted before that would be given
+   * tasks that another executor is running or has finished under an earlier leader.
+   */
+  get begun(): Promise<void> {
+    return this.#begun.promise
+  }
+
   stop(): void {
     this.#stopped = true
+    this.#begun.resolve()
     clearInterval(this.#timer)
   }
 
@@ -195,7 +207,7 @@ export class JobLeader {
   suspect(peer: PeerId): void {
     if (!this.#executors.has(peer)) return
     this.#forgetExecutor(peer)
-    this.#askNewExecutors()
+    void this.#askNewExecutors()
   }
 
   list(): { jobId: string; name: string; progress: JobProgress }[] {
@@ -252,7 +264,7 @@ export class JobLeader {
     const lateMs = nowMs - this.#tickedMs - JOB_LEADER.tickMs
     this.#tickedMs = nowMs
     if (lateMs > JOB_LEADER.stallMs) this.#stalledMs += lateMs
-    this.#askNewExecutors()
+    void this.#askNewExecutors()
     this.#step({ type: 'tick' })
     this.#endUnclaimed(nowMs - this.#stalledMs)
   }
@@ -274,10 +286,11 @@ export class JobLeader {
   }
 
   /** Executors that are alive and have not said what they have since this term began, or since they were away. */
-  #askNewExecutors(): void {
+  async #askNewExecutors(): Promise<void> {
     const live = new Set<string>(this.#ports.livePeers())
     for (const peer of this.#executors) if (!live.has(peer)) this.#forgetExecutor(asPeerId(peer))
-    for (const peer of live) if (!this.#executors.has(peer)) void this.#ask(asPeerId(peer))
+    const unknown = [...live].filter(peer => !this.#executors.has(peer))
+    await Promise.all(unknown.map(peer => this.#ask(asPeerId(peer))))
   }
 
   async #ask(peer: PeerId): Promise<void> {

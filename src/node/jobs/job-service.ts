@@ -48,6 +48,7 @@ export class JobService {
           reason: 'the plan that arrived is not the plan that was sent',
         })
       }
+      await this.#required().begun
       const leader = this.#required()
       leader.submit(head, plan)
       return { term: leader.term }
