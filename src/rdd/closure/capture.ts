@@ -1,6 +1,7 @@
 import { types } from 'node:util'
+import { builtinReference, isStandardGlobal } from './builtin-references.ts'
+import { CaptureOrigins, isUsual } from './capture-origins.ts'
 import { CaptureTrail, type Position } from './capture-trail.ts'
-import { builtinReference, isStandardGlobal, type Reference } from './builtin-references.ts'
 import type {
   Capture,
   CapturedClosure,
@@ -14,13 +15,12 @@ import type {
 } from './closure-graph.ts'
 import { closureLimits } from './config.ts'
 import type { VariableUse } from './free-variables.ts'
-import { inspectFunction, locateFunction, type ClosureScope } from './function-inspector.ts'
+import { inspectFunction, type ClosureScope } from './function-inspector.ts'
 import { functionLocation, sourceLocation } from './function-location.ts'
-import { functionSource, type FunctionSource } from './function-source.ts'
-import { instanceName, rebuildable, unshippable } from './native-objects.ts'
+import type { FunctionSource } from './function-source.ts'
+import { rebuildable, unshippable } from './native-objects.ts'
 import { obstacleReasons } from './refusal.ts'
 import {
-  isEnginePrototype,
   isNamespace,
   isNativeText,
   isObject,
@@ -66,13 +66,12 @@ interface Pending {
 
 class Capturer {
   readonly #trail: CaptureTrail
+  readonly #origins: CaptureOrigins
   readonly #globals: object | undefined
   readonly #ids = new Map<object, number>()
   readonly #nodes: Node[] = []
   /** A list instead of recursion, so that no depth of a user's data overflows the stack. */
   readonly #pending: Pending[] = []
-  /** Global objects of other contexts met on the way; their intrinsics are ours by name. */
-  readonly #realms = new Set<object>()
 
   constructor(fn: Function, options: CaptureOptions) {
     this.#trail = new CaptureTrail(
@@ -80,8 +79,9 @@ class Capturer {
       options.maxBytes ?? closureLimits.maxBytes,
       options.maxNodes ?? closureLimits.maxNodes,
     )
+    this.#origins = new CaptureOrigins(this.#trail)
     this.#globals = options.globals
-    if (options.globals !== undefined) this.#realms.add(options.globals)
+    if (options.globals !== undefined) this.#origins.addRealm(options.globals)
   }
 
   capture(fn: Function): CapturedClosure {
@@ -101,7 +101,7 @@ class Capturer {
   #value(value: unknown): Value {
     if (typeof value === 'symbol') return this.#symbol(value)
     if (!isObject(value)) return this.#primitive(value as Primitive)
-    const reference = this.#reference(value)
+    const reference = this.#origins.reference(value)
     if (reference !== undefined) return reference
     const known = this.#ids.get(value)
     if (known !== undefined) return { kind: 'node', id: known }
@@ -195,7 +195,7 @@ class Capturer {
       ? new Uint8Array(value.buffer, value.byteOffset, value.byteLength).slice()
       : new Uint8Array(value).slice()
     const view = Buffer.isBuffer(value) ? 'Buffer' : isView ? viewName(value) : 'ArrayBuffer'
-    const proto = this.#builtinPrototype(Object.getPrototypeOf(value) as object)
+    const proto = this.#origins.builtinPrototype(Object.getPrototypeOf(value) as object)
     if (proto !== view) this.#refuse(`it is of a subclass of ${view}, of which only the bytes can be copied`)
     return { kind: 'bytes', view, bytes }
   }
@@ -247,59 +247,15 @@ class Capturer {
   #proto(value: object, usual: string): Value | undefined {
     const proto = Object.getPrototypeOf(value) as object | null
     if (proto === null) return this.#primitive(null)
-    const name = this.#builtinPrototype(proto)
+    const name = this.#origins.builtinPrototype(proto)
     if (name !== undefined && isUsual(name, usual)) return undefined
     // An error's own kind (TypeError) travels by name; other objects of Node or the engine have hidden state.
     if (name !== undefined) {
-      if (usual !== 'Error' || !name.endsWith('Error')) this.#refuseInstance(value)
-      return this.#reference(proto) ?? { kind: 'global', path: [name, 'prototype'] }
+      if (usual !== 'Error' || !name.endsWith('Error')) this.#origins.refuseInstance(value)
+      return this.#origins.reference(proto) ?? { kind: 'global', path: [name, 'prototype'] }
     }
-    if (!this.#ids.has(proto)) this.#checkChain(value, proto, usual)
+    if (!this.#ids.has(proto)) this.#origins.checkClasses(value, proto, usual)
     return this.#within('.__proto__', () => this.#value(proto))
-  }
-
-  /** Refuses instances of classes of which something cannot be copied: of Node's, of packages, with #private state. */
-  #checkChain(value: object, proto: object, usual: string): void {
-    for (let p: object | null = proto; p !== null; p = Object.getPrototypeOf(p) as object | null) {
-      const name = this.#builtinPrototype(p)
-      if (name !== undefined) {
-        if (name === 'Object' || isUsual(name, usual) || (usual === 'Error' && name.endsWith('Error')))
-          continue
-        this.#refuseInstance(value)
-      }
-      const constructor = ownConstructor(p)
-      if (constructor === undefined) continue
-      const url = locateFunction(constructor)?.url ?? ''
-      if (isNodeScript(url)) this.#refuseInstance(value)
-      this.#refusePackage(url)
-      if (this.#parse(constructor, textOf(constructor)).privateInstances) {
-        this.#refuse(
-          `it is an instance of ${constructor.name}, whose #private state cannot be copied; ` +
-            'capture the values it is made from and make it inside the function',
-        )
-      }
-    }
-  }
-
-  #reference(value: object): Reference | undefined {
-    return types.isProxy(value) ? undefined : builtinReference(value, this.#realms)
-  }
-
-  /** "Map" of Map.prototype in any realm; undefined for prototypes of the user's own. */
-  #builtinPrototype(proto: object): string | undefined {
-    const reference = this.#reference(proto)
-    if (reference !== undefined)
-      return reference.path.findLast(part => part !== 'prototype') ?? reference.kind
-    const constructor = ownConstructor(proto)
-    if (constructor === undefined) return isEnginePrototype(proto) ? 'native object' : undefined
-    return isNativeText(textOf(constructor)) ? constructor.name : undefined
-  }
-
-  #refuseInstance(value: object): never {
-    return this.#refuse(
-      `it is ${instanceName(value)}, which lives only in this process; ` +
-        'make it inside the function, or capture the plain values you need from it',
-    )
   }
 
   #namespace(namespace: object, members: ReadonlySet<string> | undefined): Node {
@@ -331,8 +287,8 @@ class Capturer {
       )
     }
     const url = location?.url ?? ''
-    this.#refusePackage(url)
-    const source = this.#parse(fn, text)
+    this.#origins.checkScript(url)
+    const source = this.#origins.parse(fn, text)
     const place = location === undefined || url === '' ? undefined : sourceLocation(location, source)
     if (!this.#trail.atStart) this.#trail.place = place
     return { ...this.#functionNode(fn, source, scopes), location: place }
@@ -348,7 +304,7 @@ class Capturer {
     if (source.privateStatics)
       this.#trail.warn(`static #private state of ${fn.name} starts again on the executing peer`)
     const realm = scopes.find(scope => scope.type === 'Global')?.variables
-    if (realm !== undefined && realm !== globalThis) this.#realms.add(realm)
+    if (realm !== undefined && realm !== globalThis) this.#origins.addRealm(realm)
     const captures: Capture[] = []
     for (const [name, use] of uses) {
       const captured = this.#variable(name, use, scopes, realm)
@@ -461,38 +417,10 @@ class Capturer {
       }
       const parent = Object.getPrototypeOf(prototype) as object | null
       const inherits =
-        source.type === 'function' && (parent === null || this.#builtinPrototype(parent) !== 'Object')
+        source.type === 'function' && (parent === null || this.#origins.builtinPrototype(parent) !== 'Object')
       if (!inherits) return properties.length === 0 ? undefined : { kind: 'extended', parts: { properties } }
       return { kind: 'extended', parts: { proto: this.#value(parent), properties } }
     })
-  }
-
-  #parse(fn: Function, text: string): FunctionSource {
-    try {
-      return functionSource(text)
-    } catch (error) {
-      if (/^(async\s*)?\*?\s*#/.test(text)) this.#refuse(obstacleReasons.private)
-      return this.#refuse(
-        `the text of ${fn.name || 'the function'} is no strict JavaScript: ${String(error)}`,
-        error,
-      )
-    }
-  }
-
-  #refusePackage(url: string): void {
-    if (isNodeScript(url)) {
-      this.#refuse(
-        'it is a function inside Node that other peers cannot find by name; wrap it in one of your own',
-      )
-    }
-    const inPackages = url.split('/node_modules/')
-    if (inPackages.length < 2) return
-    const [scope = '', name = ''] = inPackages.at(-1)!.split('/')
-    const named = scope.startsWith('@') ? `${scope}/${name}` : scope
-    this.#refuse(
-      `it comes from the package "${named}", and functions of packages are not shipped; ` +
-        'import() the package inside the function, or use what it computes',
-    )
   }
 
   #charge(bytes: number): void {
@@ -506,14 +434,4 @@ class Capturer {
   #refuse(reason: string, cause?: unknown): never {
     return this.#trail.refuse(reason, cause)
   }
-}
-
-/** "Map" for a Map, "Collator" for an Intl.Collator, the four kinds of boxed values. */
-function isUsual(name: string, usual: string): boolean {
-  if (usual === 'Boxed') return /^(Number|String|Boolean|BigInt)$/.test(name)
-  return name === usual.slice(usual.lastIndexOf('.') + 1)
-}
-
-function isNodeScript(url: string): boolean {
-  return /^(node:|internal\/)/.test(url)
 }

@@ -1,0 +1,111 @@
+import { types } from 'node:util'
+import { builtinReference, type Reference } from './builtin-references.ts'
+import type { CaptureTrail } from './capture-trail.ts'
+import { locateFunction } from './function-inspector.ts'
+import { functionSource, type FunctionSource } from './function-source.ts'
+import { instanceName } from './native-objects.ts'
+import { obstacleReasons } from './refusal.ts'
+import { isEnginePrototype, isNativeText, ownConstructor, textOf } from './value-shape.ts'
+
+/**
+ * Where functions and classes come from, and which of them cannot be copied because of that: those of the engine and of
+ * Node go by name or not at all, those of packages and instances with #private state are refused.
+ */
+export class CaptureOrigins {
+  readonly #trail: CaptureTrail
+  /** Global objects of other contexts met on the way; their intrinsics are ours by name. */
+  readonly #realms = new Set<object>()
+
+  constructor(trail: CaptureTrail) {
+    this.#trail = trail
+  }
+
+  addRealm(globals: object): void {
+    this.#realms.add(globals)
+  }
+
+  /** The name under which every peer has it, if it has one. */
+  reference(value: object): Reference | undefined {
+    return types.isProxy(value) ? undefined : builtinReference(value, this.#realms)
+  }
+
+  /** "Map" of Map.prototype in any realm; undefined for prototypes of the user's own. */
+  builtinPrototype(proto: object): string | undefined {
+    const reference = this.reference(proto)
+    if (reference !== undefined)
+      return reference.path.findLast(part => part !== 'prototype') ?? reference.kind
+    const constructor = ownConstructor(proto)
+    if (constructor === undefined) return isEnginePrototype(proto) ? 'native object' : undefined
+    return isNativeText(textOf(constructor)) ? constructor.name : undefined
+  }
+
+  /** Refuses instances of classes of which something cannot be copied: of Node's, of packages, with #private state. */
+  checkClasses(value: object, proto: object, usual: string): void {
+    for (let p: object | null = proto; p !== null; p = Object.getPrototypeOf(p) as object | null) {
+      const name = this.builtinPrototype(p)
+      if (name !== undefined) {
+        if (name === 'Object' || isUsual(name, usual) || (usual === 'Error' && name.endsWith('Error')))
+          continue
+        this.refuseInstance(value)
+      }
+      const constructor = ownConstructor(p)
+      if (constructor === undefined) continue
+      const url = locateFunction(constructor)?.url ?? ''
+      if (isNodeScript(url)) this.refuseInstance(value)
+      this.checkScript(url)
+      if (this.parse(constructor, textOf(constructor)).privateInstances) {
+        this.#trail.refuse(
+          `it is an instance of ${constructor.name}, whose #private state cannot be copied; ` +
+            'capture the values it is made from and make it inside the function',
+        )
+      }
+    }
+  }
+
+  refuseInstance(value: object): never {
+    return this.#trail.refuse(
+      `it is ${instanceName(value)}, which lives only in this process; ` +
+        'make it inside the function, or capture the plain values you need from it',
+    )
+  }
+
+  /** Refuses code that the executing peer has in another version, or not at all. @param url of the script it is from */
+  checkScript(url: string): void {
+    if (isNodeScript(url)) {
+      this.#trail.refuse(
+        'it is a function inside Node that other peers cannot find by name; wrap it in one of your own',
+      )
+    }
+    const inPackages = url.split('/node_modules/')
+    if (inPackages.length < 2) return
+    const [scope = '', name = ''] = inPackages.at(-1)!.split('/')
+    const named = scope.startsWith('@') ? `${scope}/${name}` : scope
+    this.#trail.refuse(
+      `it comes from the package "${named}", and functions of packages are not shipped; ` +
+        'import() the package inside the function, or use what it computes',
+    )
+  }
+
+  /** Everything is shipped as a strict-mode module: what is sloppy in the user's file cannot run there. */
+  parse(fn: Function, text: string): FunctionSource {
+    try {
+      return functionSource(text)
+    } catch (error) {
+      if (/^(async\s*)?\*?\s*#/.test(text)) this.#trail.refuse(obstacleReasons.private)
+      return this.#trail.refuse(
+        `the text of ${fn.name || 'the function'} is no strict JavaScript: ${String(error)}`,
+        error,
+      )
+    }
+  }
+}
+
+/** "Map" for a Map, "Collator" for an Intl.Collator, the four kinds of boxed values. */
+export function isUsual(name: string, usual: string): boolean {
+  if (usual === 'Boxed') return /^(Number|String|Boolean|BigInt)$/.test(name)
+  return name === usual.slice(usual.lastIndexOf('.') + 1)
+}
+
+function isNodeScript(url: string): boolean {
+  return /^(node:|internal\/)/.test(url)
+}
