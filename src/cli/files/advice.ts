@@ -5,8 +5,13 @@ export async function advised<T>(work: Promise<T>, advice: Partial<Record<ErrorC
   try {
     return await work
   } catch (error) {
-    const hint = error instanceof ShoalError ? advice[error.code] : undefined
-    if (!(error instanceof ShoalError) || hint === undefined) throw error
+    if (!isCoded(error)) throw error
+    const hint = advice[error.code]
+    if (hint === undefined) throw error
     throw new ShoalError(error.code, error.details, `${error.message}; ${hint}`, { cause: error })
   }
+}
+
+function isCoded(error: unknown): error is ShoalError {
+  return error instanceof ShoalError
 }

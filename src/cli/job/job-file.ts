@@ -30,20 +30,22 @@ export async function importJob(file: string): Promise<{ default?: unknown }> {
   }
 }
 
-/** Node puts the place before an error's own text: 'file:///home/me/job.ts:3', the line, a mark below it. */
+/** Node puts the place before an error's own text: 'file:///home/me/job.ts:3', some lines, a mark below the last. */
 function asSyntaxError(error: unknown): ShoalError | undefined {
   if (!(error instanceof SyntaxError)) return undefined
-  const place = /^(file:\/\/\S+|\/.+|[A-Za-z]:\\.+):(\d+)\n(.*)\n/.exec(error.stack ?? '')
+  const stack = error.stack ?? ''
+  const place = /^(file:\/\/\S+|\/.+|[A-Za-z]:\\.+):(\d+)\n/.exec(stack)
   // A SyntaxError thrown at run time, by JSON.parse for one, has no such place: it is the job's own.
   if (place === null) return undefined
-  const [, where = '', lineText = '', text = ''] = place
+  const [, where = '', lineText = ''] = place
   const file = where.startsWith('file:') ? fileURLToPath(where) : where
   const line = Number(lineText)
   const reason = error.message
+  const text = /\n(.*)\n *\^+/.exec(stack)?.[1]?.trim() ?? ''
   return new ShoalError(
     'SYNTAX_ERROR',
     { file, line, reason },
-    `${basename(file)}:${line}: ${reason}\n  ${text.trim()}\n  in ${file}`,
+    `${basename(file)}:${line}: ${reason}${text === '' ? '' : `\n  ${text}`}\n  in ${file}`,
     { cause: error },
   )
 }

@@ -59,14 +59,14 @@ function withoutTypes(source: string, file: string): string {
     return stripTypeScriptTypes(source)
   } catch (error) {
     if (!(error instanceof SyntaxError)) throw error
-    // ':3', the line, a mark under the culprit: none when that is the end.
-    const [place = '', text = '', mark = ''] = (error.stack ?? '').split('\n')
-    const isAtEnd =
-      /<?eof>?|Unterminated (?:template|block comment)/i.test(error.message) || !mark.includes('^')
+    // ':3', some lines, a mark below the last: none when the culprit is the end.
+    const stack = error.stack ?? ''
+    const [, text = '', mark = ''] = /\n(.*)\n( *\^+)/.exec(stack) ?? []
+    const isAtEnd = /<?eof>?|Unterminated (?:template|block comment)/i.test(error.message) || mark === ''
     if (isAtEnd && !error.message.endsWith('or <eof>') && !error.message.includes('not supported')) {
       throw new IncompleteSnippet(error.message)
     }
-    throw syntaxError(file, Number(/:(\d+)$/.exec(place)?.[1] ?? 1), error.message, text, mark)
+    throw syntaxError(file, Number(/^:(\d+)\n/.exec(stack)?.[1] ?? 1), error.message, text, mark)
   }
 }
 
