@@ -28,6 +28,10 @@ export const JOBS = {
   inlinePlanBytes: 64 * 1024,
   /** A plan larger than this is refused: data belongs into files or a broadcast. */
   planBytesMax: 256 * 1024 * 1024,
+  /** Partitions of one RDD: a leader keeps some hundred bytes a task, so a plan with more is refused… */
+  partitionsMax: 100_000,
+  /** …as is one whose RDDs have more together. */
+  planPartitionsMax: 1_000_000,
   /** Bytes of sealed results that a requester pulls ahead of the one it folds. */
   pullAheadBytes: 8 * 1024 * 1024,
 } as const

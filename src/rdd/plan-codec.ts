@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import { z } from 'zod'
 import { ShoalError } from '../base/errors.ts'
 import { pack, unpack } from '../base/wire.ts'
+import { JOBS } from './config.ts'
 import type {
   Action,
   CombineSpec,
@@ -143,7 +144,13 @@ export function planHash(encoded: Uint8Array): string {
 const HASH_DIGITS = 32
 
 function contradictionIn(plan: Plan): string | undefined {
+  let together = 0
   for (const [id, node] of plan.nodes.entries()) {
+    if (node.partitions > JOBS.partitionsMax)
+      return `node ${id} (${node.label}) has ${node.partitions} partitions, ${JOBS.partitionsMax} are the most`
+    together += node.partitions
+    if (together > JOBS.planPartitionsMax)
+      return `its RDDs have more than ${JOBS.planPartitionsMax} partitions together`
     if (parentIds(node).some(parent => parent >= id)) return `node ${id} stands before its parent`
     if (node.partitions !== derivedPartitions(plan, node))
       return `node ${id} cannot have ${node.partitions} partitions`
