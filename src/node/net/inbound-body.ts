@@ -13,16 +13,23 @@ export interface InboundBodyOptions {
   onSettled?(): void
 }
 
+/** Smaller chunks that wait together are handed on as one of up to this size, larger ones as they came. */
+const TAKE_BYTES = 256 * 1024
 const DONE: IteratorResult<Uint8Array> = { value: undefined, done: true }
 
 /**
  * The reading end of a streamed body: one reader, in order. It holds at most the credit that the sender was given; it
  * ends only when the sender said so, and a failure drops what is still queued, for half a body is of no use.
+ *
+ * The wire brings pieces of 16 KiB at most (TLS records), several in one turn of the event loop. What a reader does for
+ * each piece costs more than to copy it, so one that waits is woken when the turn is over, with all of them as one.
  */
 export class InboundBody implements AsyncIterable<Uint8Array>, AsyncIterator<Uint8Array, undefined> {
   readonly #options: InboundBodyOptions
   #chunks: Uint8Array[] = []
   #taken = 0
+  #queuedBytes = 0
+  #delivery: NodeJS.Immediate | undefined
   #state: 'open' | 'ended' | 'failed' | 'cancelled' = 'open'
   #error: Error | undefined
   #waiting: PromiseWithResolvers<IteratorResult<Uint8Array, undefined>> | undefined
@@ -42,21 +49,17 @@ export class InboundBody implements AsyncIterable<Uint8Array>, AsyncIterator<Uin
 
   push(chunk: Uint8Array): void {
     if (this.#state !== 'open') return
-    const waiting = this.#waiting
-    if (waiting === undefined) {
-      this.#chunks.push(chunk)
-      return
-    }
-    this.#waiting = undefined
-    this.#idle.refresh()
-    this.#options.onTake(chunk.byteLength)
-    waiting.resolve({ value: chunk, done: false })
+    this.#chunks.push(chunk)
+    this.#queuedBytes += chunk.byteLength
+    if (this.#waiting === undefined) return
+    if (this.#queuedBytes >= TAKE_BYTES) this.#deliver()
+    else this.#delivery ??= setImmediate(() => this.#deliver())
   }
 
   end(): void {
     if (this.#state !== 'open') return
     this.#state = 'ended'
-    if (this.#taken < this.#chunks.length) return
+    if (this.#taken < this.#chunks.length) return this.#deliver()
     this.#settle()
     this.#waiting?.resolve(DONE as IteratorResult<Uint8Array, undefined>)
     this.#waiting = undefined
@@ -83,18 +86,7 @@ export class InboundBody implements AsyncIterable<Uint8Array>, AsyncIterator<Uin
   }
 
   next(): Promise<IteratorResult<Uint8Array, undefined>> {
-    if (this.#taken < this.#chunks.length) {
-      const chunk = this.#chunks[this.#taken]!
-      this.#taken += 1
-      if (this.#taken === this.#chunks.length) {
-        this.#chunks = []
-        this.#taken = 0
-        if (this.#state === 'ended') this.#settle()
-      }
-      if (!this.#settled) this.#idle.refresh()
-      this.#options.onTake(chunk.byteLength)
-      return Promise.resolve({ value: chunk, done: false })
-    }
+    if (this.#taken < this.#chunks.length) return Promise.resolve({ value: this.#take(), done: false })
     if (this.#error !== undefined) return Promise.reject(this.#error)
     if (this.#state !== 'open') return Promise.resolve({ value: undefined, done: true })
     if (this.#waiting !== undefined) {
@@ -112,6 +104,37 @@ export class InboundBody implements AsyncIterable<Uint8Array>, AsyncIterator<Uin
 
   [Symbol.asyncIterator](): this {
     return this
+  }
+
+  /** Wakes the reader, if one waits, with what is there. */
+  #deliver(): void {
+    clearImmediate(this.#delivery)
+    this.#delivery = undefined
+    const waiting = this.#waiting
+    if (waiting === undefined || this.#taken === this.#chunks.length) return
+    this.#waiting = undefined
+    waiting.resolve({ value: this.#take(), done: false })
+  }
+
+  #take(): Uint8Array {
+    const first = this.#taken
+    let bytes = this.#chunks[this.#taken++]!.byteLength
+    while (this.#taken < this.#chunks.length) {
+      const together = bytes + this.#chunks[this.#taken]!.byteLength
+      if (together > TAKE_BYTES) break
+      bytes = together
+      this.#taken += 1
+    }
+    const chunks = this.#chunks.slice(first, this.#taken)
+    if (this.#taken === this.#chunks.length) {
+      this.#chunks = []
+      this.#taken = 0
+      if (this.#state === 'ended') this.#settle()
+    }
+    this.#queuedBytes -= bytes
+    if (!this.#settled) this.#idle.refresh()
+    this.#options.onTake(bytes)
+    return chunks.length === 1 ? chunks[0]! : joined(chunks, bytes)
   }
 
   #onIdle(): void {
@@ -134,6 +157,18 @@ export class InboundBody implements AsyncIterable<Uint8Array>, AsyncIterator<Uin
     this.#chunks = []
     this.#taken = 0
     clearTimeout(this.#idle)
+    clearImmediate(this.#delivery)
     this.#options.onSettled?.()
   }
+}
+
+/** In memory of its own, not of Node's pool: it may be handed on to a worker. */
+function joined(chunks: readonly Uint8Array[], bytes: number): Uint8Array {
+  const whole = Buffer.allocUnsafeSlow(bytes)
+  let at = 0
+  for (const chunk of chunks) {
+    whole.set(chunk, at)
+    at += chunk.byteLength
+  }
+  return whole
 }
