@@ -32,7 +32,7 @@ export class DemoMesh implements AsyncDisposable {
 
   /** Runs `shoal up`, which ends when all peers agree. */
   async up(peers: number, signal: AbortSignal): Promise<void> {
-    const options = ['--peers', `${peers}`, '--workers', '1', '--dir', this.folder, '--json']
+    const options = ['--peers', `${peers}`, '--workers', '1', '--dir', this.folder]
     // A group of its own: Ctrl-C reaches it through us, once.
     const child = spawn(process.execPath, [PROGRAM, 'up', ...options], {
       detached: true,
