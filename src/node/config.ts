@@ -5,6 +5,8 @@ export const EXECUTOR = {
   cancelGraceMs: 200,
   /** Pieces of a bucket or result on the wire. */
   chunkBytes: 256 * 1024,
+  /** The leader's answer to what is kept, before a result goes on its way all the same. */
+  keptTimeoutMs: 1_000,
   /** First wait before a result is offered again to a requester that could not be reached; doubles… */
   offerAgainMs: 200,
   /** …up to this. */

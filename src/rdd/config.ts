@@ -11,6 +11,11 @@ export const SCHEDULER = {
   fetchFailuresMax: 16,
   /** A task that killed so many workers is never tried again. */
   poisonWorkers: 2,
+  /**
+   * A task whose cached input is kept by a busy peer waits so long, counted from the job's last task that began near its
+   * own (as `spark.locality.wait`; shorter, since a worker is free every few milliseconds or the wait is not worth it).
+   */
+  localityWaitMs: 500,
   /** Ended jobs that a leader remembers, so that a plan that comes late does not begin them again; the oldest go first. */
   endedMax: 1_000,
   /** Reports kept of a peer whose inventory is still awaited; later ones are dropped, and their tasks run again. */

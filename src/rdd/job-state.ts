@@ -28,6 +28,8 @@ export class JobState {
   /** Something a progress bar shows has changed. */
   changed = true
   started = 0
+  /** When a task last began where its kept input is; at first, when the job came. */
+  nearMs = 0
   /** Its requester has renewed its lease without a word of this job. */
   unlisted = false
   retried = 0
@@ -48,6 +50,11 @@ export class JobState {
   resubmit(spec: JobSpec): void {
     this.spec = { ...spec, stages: this.spec.stages }
     this.accept(spec.accepted)
+  }
+
+  /** Peers that keep what the task would compute first. */
+  keptAt(stage: Stage, task: TaskState): readonly string[] {
+    return this.spec.keptAt[stage.id]?.[task.partition] ?? []
   }
 
   task(id: TaskId): TaskState | undefined {

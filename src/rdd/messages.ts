@@ -209,6 +209,14 @@ export const taskEnded = message({
   reply: nothing,
 })
 
+/** Partitions of cached RDDs that this peer keeps: a hint, said before the result of the task that computed them. */
+export const partitionsKept = message({
+  name: 'rdd.cache.kept',
+  from: 'peers',
+  request: z.object({ term: count, kept: z.array(z.object({ fingerprint: z.string(), partition: count })) }),
+  reply: nothing,
+})
+
 /** The requester has taken a sealed result. */
 export const resultTaken = message({
   name: 'rdd.task.taken',

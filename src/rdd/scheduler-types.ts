@@ -10,7 +10,7 @@ export interface Requester {
   epoch: number
 }
 
-/** What the scheduler must know of a job. Derived from the plan alone, but for `preferred` (a hint) and `accepted`. */
+/** What the scheduler must know of a job. Derived from the plan alone, but for `preferred`, `keptAt` (hints) and `accepted`. */
 export interface JobSpec {
   jobId: string
   name: string
@@ -22,6 +22,8 @@ export interface JobSpec {
   shuffles: Record<NodeId, { key: string; maps: number }>
   /** Stage id → partition → peers that hold its input or its cached partition, best first. */
   preferred: Record<number, Record<number, string[]>>
+  /** Stage id → partition → peers that keep the cached partition it reads; tasks wait a moment for them. */
+  keptAt: Record<number, Record<number, string[]>>
   /** Stage id → partition → blockId → holders, handed through to the task. */
   holders: Record<number, Record<number, Record<string, string[]>>>
   /** Result partitions that the requester has already. */

@@ -5,11 +5,22 @@ import { OutputRegistry } from './output-registry.ts'
 import type { JobSpec, SchedulerEffect, SchedulerEvent, SealedOutput } from './scheduler-types.ts'
 import { attemptKey, type Stage, type TaskId } from './task.ts'
 
+const NOBODY: ReadonlySet<string> = new Set()
+
 type TaskEnded = Extract<SchedulerEvent, { type: 'task-ended' }>
+
+interface Waiting {
+  stage: Stage
+  task: TaskState
+}
 
 interface Queue {
   job: JobState
-  waiting: { stage: Stage; task: TaskState }[]
+  waiting: Waiting[]
+  /** How many of `waiting` have been looked at: rooms only fill up meanwhile, so what had no place near will not get one. */
+  seen: number
+  /** Those of them that have no place near their input. */
+  elsewhere: Waiting[]
   running: number
 }
 
@@ -97,7 +108,7 @@ export class Scheduler {
         this.#onTick(nowMs)
         break
     }
-    this.#assign()
+    this.#assign(nowMs)
     return this.#effects
   }
 
@@ -199,6 +210,7 @@ export class Scheduler {
       return
     }
     const job = new JobState(spec)
+    job.nearMs = nowMs
     this.#jobs.set(spec.jobId, job)
     for (const [key, orphan] of this.#orphans) {
       if (orphan.jobId !== spec.jobId) continue
@@ -447,20 +459,20 @@ export class Scheduler {
   }
 
   /** Gives waiting tasks of needed stages to executors with room, the job with the fewest running tasks first. */
-  #assign(): void {
+  #assign(nowMs: number): void {
     const queues: Queue[] = []
     let waitingTotal = 0
     for (const job of this.#jobs.values()) {
       if (job.finished) continue
       const waiting = job.waiting(this.#outputs)
       waitingTotal += waiting.length
-      if (waiting.length > 0) queues.push({ job, waiting, running: job.running })
+      if (waiting.length > 0) queues.push({ job, waiting, seen: 0, elsewhere: [], running: job.running })
     }
-    if (waitingTotal > 0 && this.#executors.size > 0) this.#handOut(queues, waitingTotal)
+    if (waitingTotal > 0 && this.#executors.size > 0) this.#handOut(queues, waitingTotal, nowMs)
     for (const job of this.#jobs.values()) if (job.changed && !job.finished) this.#report(job)
   }
 
-  #handOut(queues: Queue[], waitingTotal: number): void {
+  #handOut(queues: Queue[], waitingTotal: number, nowMs: number): void {
     const depth = this.#queueDepth(waitingTotal)
     const batches = new Map<string, Extract<SchedulerEffect, { type: 'run-tasks' }>>()
     const roomOf = (executor: Executor): number => executor.workers * depth - executor.running.size
@@ -469,15 +481,14 @@ export class Scheduler {
     let open = queues
     while (open.length > 0 && room > 0) {
       const queue = open.reduce((least, other) => (other.running < least.running ? other : least))
-      const { stage, task } = queue.waiting.shift()!
-      const peer = this.#choosePeer(queue.job, stage, task, roomOf)
-      // None where it has not failed yet has room: it waits, the others do not wait for it.
-      if (peer !== undefined) {
-        this.#start(queue.job, stage, task, peer, batches)
-        queue.running += 1
-        room -= 1
+      const next = this.#nextOf(queue, roomOf, nowMs)
+      if (next === undefined) {
+        open = open.filter(candidate => candidate !== queue)
+        continue
       }
-      if (queue.waiting.length === 0) open = open.filter(candidate => candidate !== queue)
+      this.#start(queue.job, next.stage, next.task, next.peer, batches)
+      queue.running += 1
+      room -= 1
     }
     this.#effects.push(...batches.values())
   }
@@ -492,30 +503,63 @@ export class Scheduler {
     return Math.min(SCHEDULER.queueDepthMax, Math.max(1, Math.ceil(waiting / (workers * 4))))
   }
 
-  #choosePeer(
-    job: JobState,
-    stage: Stage,
+  /** A task with a place near its input if there is one, else any task with any place; those without wait. */
+  #nextOf(
+    queue: Queue,
+    roomOf: (executor: Executor) => number,
+    nowMs: number,
+  ): (Waiting & { peer: string }) | undefined {
+    const { job, waiting, elsewhere } = queue
+    while (queue.seen < waiting.length) {
+      const each = waiting[queue.seen++]!
+      const kept = job.keptAt(each.stage, each.task)
+      const near = kept.length > 0 ? kept : job.spec.preferred[each.stage.id]?.[each.task.partition]
+      const peer = this.#roomiest(near ?? [], each.task, roomOf)
+      if (peer === undefined) {
+        elsewhere.push(each)
+        continue
+      }
+      if (kept.length > 0) job.nearMs = nowMs
+      return { ...each, peer }
+    }
+    for (let each = elsewhere.shift(); each !== undefined; each = elsewhere.shift()) {
+      if (this.#waitsForKept(job, each, nowMs)) continue
+      const peer = this.#roomiest(this.#executors.keys(), each.task, roomOf)
+      if (peer !== undefined) return { ...each, peer }
+    }
+    return undefined
+  }
+
+  /** Computing a kept partition again costs more than a moment's wait, as long as its peers get on with their work. */
+  #waitsForKept(job: JobState, { stage, task }: Waiting, nowMs: number): boolean {
+    if (nowMs - job.nearMs >= SCHEDULER.localityWaitMs) return false
+    const failedOn = this.#failedOn(task)
+    return job.keptAt(stage, task).some(peer => this.#executors.has(peer) && !failedOn.has(peer))
+  }
+
+  #roomiest(
+    peers: Iterable<string>,
     task: TaskState,
     roomOf: (executor: Executor) => number,
   ): string | undefined {
-    const failedOn = new Set(
-      [...task.errors.map(error => error.peer), ...task.workersKilled].filter(peer =>
-        this.#executors.has(peer),
-      ),
-    )
-    const better = (peers: Iterable<string>): string | undefined => {
-      let best: string | undefined
-      let bestRoom = 0
-      for (const peer of peers) {
-        const executor = this.#executors.get(peer)
-        if (executor === undefined || (failedOn.has(peer) && this.#executors.size > failedOn.size)) continue
-        const room = roomOf(executor)
-        if (room > bestRoom) [best, bestRoom] = [peer, room]
-      }
-      return best
+    const failedOn = this.#failedOn(task)
+    let best: string | undefined
+    let bestRoom = 0
+    for (const peer of peers) {
+      const executor = this.#executors.get(peer)
+      if (executor === undefined || failedOn.has(peer)) continue
+      const room = roomOf(executor)
+      if (room > bestRoom) [best, bestRoom] = [peer, room]
     }
-    const preferred = job.spec.preferred[stage.id]?.[task.partition] ?? []
-    return better(preferred) ?? better(this.#executors.keys())
+    return best
+  }
+
+  /** Executors on which the task is not tried again; none when it has failed on all. */
+  #failedOn(task: TaskState): ReadonlySet<string> {
+    if (task.errors.length === 0 && task.workersKilled.length === 0) return NOBODY
+    const failed = [...task.errors.map(({ peer }) => peer), ...task.workersKilled]
+    const here = new Set(failed.filter(peer => this.#executors.has(peer)))
+    return here.size < this.#executors.size ? here : NOBODY
   }
 
   #start(

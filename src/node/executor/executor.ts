@@ -23,6 +23,7 @@ import {
   forgetSession,
   inventory,
   JOBS,
+  partitionsKept,
   resultTaken,
   runTasks,
   taskEnded,
@@ -323,6 +324,7 @@ export class Executor {
       case 'result': {
         const made = job.save === undefined ? outcome : await this.#closePart(task, outcome)
         const { checksum, rows, metrics } = made
+        await this.#tellKept(job)
         const accepted = await this.#results.handOver(job, jobId, id, made)
         return { type: 'result', checksum, sizeBytes: made.bytes.byteLength, rows, accepted, metrics }
       }
@@ -334,6 +336,20 @@ export class Executor {
       case 'worker-died':
         await this.#parts.abandon(partKey(task))
         return { type: 'worker-died', error: this.#located(outcome.error, id) }
+    }
+  }
+
+  /** Before the result is handed over: the requester's next job may come at once, and should find what is kept. */
+  async #tellKept(job: Job): Promise<void> {
+    const leader = this.#ports.leader()
+    if (job.kept.length === 0 || leader === undefined) return
+    const kept = job.kept.splice(0)
+    const options = { timeoutMs: EXECUTOR.keptTimeoutMs }
+    try {
+      await this.#ports.transport.call(leader, partitionsKept, { term: this.#maxTerm, kept }, options)
+    } catch {
+      // With the report, then.
+      job.kept.push(...kept)
     }
   }
 

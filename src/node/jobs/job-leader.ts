@@ -191,8 +191,12 @@ export class JobLeader {
     event: Omit<Extract<SchedulerEvent, { type: 'task-ended' }>, 'type' | 'peer'>,
     kept: { fingerprint: string; partition: number }[],
   ): void {
-    for (const { fingerprint, partition } of kept) this.#cachedAt.add(fingerprint, partition, peer)
+    this.keptPartitions(peer, kept)
     this.#step({ type: 'task-ended', peer, ...event })
+  }
+
+  keptPartitions(peer: PeerId, kept: { fingerprint: string; partition: number }[]): void {
+    for (const { fingerprint, partition } of kept) this.#cachedAt.add(fingerprint, partition, peer)
   }
 
   resultTaken(jobId: string, partition: number): void {
@@ -234,6 +238,7 @@ export class JobLeader {
     const stages = planStages(plan)
     const shuffles: JobSpec['shuffles'] = {}
     const preferred: JobSpec['preferred'] = {}
+    const keptAt: JobSpec['keptAt'] = {}
     const holders: JobSpec['holders'] = {}
     for (const stage of stages) {
       if (stage.sink.kind === 'shuffle') {
@@ -241,6 +246,7 @@ export class JobLeader {
         shuffles[stage.sink.node] = { key, maps: stage.partitions.length }
       }
       const preferredHere: Record<number, string[]> = (preferred[stage.id] = {})
+      const keptHere: Record<number, string[]> = (keptAt[stage.id] = {})
       const holdersHere: Record<number, Record<string, string[]>> = (holders[stage.id] = {})
       for (const partition of stage.partitions) {
         const inputs = partitionInputs(plan, stage.root, partition)
@@ -248,6 +254,7 @@ export class JobLeader {
         for (const { fingerprint, partition: index } of inputs.cached) {
           best.push(...this.#cachedAt.peers(fingerprint, index))
         }
+        if (best.length > 0) keptHere[partition] = [...best]
         for (const blockId of inputs.blocks) {
           const peers = this.#ports.holdersOf(blockId)
           ;(holdersHere[partition] ??= {})[blockId] = peers
@@ -256,7 +263,7 @@ export class JobLeader {
         if (best.length > 0) preferredHere[partition] = best
       }
     }
-    return { jobId, name, session, requester, stages, shuffles, preferred, holders, accepted }
+    return { jobId, name, session, requester, stages, shuffles, preferred, keptAt, holders, accepted }
   }
 
   #tick(): void {

@@ -5,6 +5,7 @@ import {
   closeJob,
   fetchPlan,
   JOBS,
+  partitionsKept,
   renewLease,
   resultLost,
   resultTaken,
@@ -76,6 +77,10 @@ export class JobService {
     }))
     transport.handle(taskEnded, ({ from, head: { term, kept, ...event } }) => {
       this.#required(term).taskEnded(from, event, kept)
+      return {}
+    })
+    transport.handle(partitionsKept, ({ from, head }) => {
+      this.#required(head.term).keptPartitions(from, head.kept)
       return {}
     })
     transport.handle(resultTaken, ({ head }) => {

@@ -56,7 +56,7 @@ export class SimLeader {
     }
     const requester = { client: 'requester', relay: 'requester', epoch: 0 }
     const fixed = { jobId, name: jobId, session, requester, stages, shuffles, accepted }
-    this.step({ type: 'job-submitted', job: { ...fixed, preferred: {}, holders: {} } })
+    this.step({ type: 'job-submitted', job: { ...fixed, preferred: {}, keptAt: {}, holders: {} } })
   }
 
   handedTo(peer: string): { jobId: string; id: TaskId }[] {

@@ -146,12 +146,13 @@ interface JobShape {
   /** Partitions of each stage: each but the last writes a shuffle that the next one reads. */
   stages: number[]
   preferred?: JobSpec['preferred']
+  keptAt?: JobSpec['keptAt']
   accepted?: number[]
 }
 
 /** A chain of stages. Shuffle node of stage s is s · 2 + 1; its key is the same for every job of the session. */
 export function jobOf(shape: JobShape): JobSpec {
-  const { jobId = 's/1', session = 's', preferred = {}, accepted = [] } = shape
+  const { jobId = 's/1', session = 's', preferred = {}, keptAt = {}, accepted = [] } = shape
   const last = shape.stages.length - 1
   const shuffles: JobSpec['shuffles'] = {}
   const stages = shape.stages.map((count, id): Stage => {
@@ -167,7 +168,18 @@ export function jobOf(shape: JobShape): JobSpec {
     }
   })
   const requester = { client: 'client', relay: 'relay', epoch: 0 }
-  return { jobId, name: 'job', session, requester, stages, shuffles, preferred, holders: {}, accepted }
+  return {
+    jobId,
+    name: 'job',
+    session,
+    requester,
+    stages,
+    shuffles,
+    preferred,
+    keptAt,
+    holders: {},
+    accepted,
+  }
 }
 
 export function taskId(stage: number, partition: number, term = 1, attempt = 0): TaskId {

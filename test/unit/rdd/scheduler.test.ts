@@ -29,6 +29,31 @@ describe('placement', () => {
     expect(begun(effects)).toEqual(['a: 0.2', 'b: 0.1', 'c: 0.0'])
   })
 
+  test('of the tasks of a job, those with a place near their input go first', () => {
+    const scene = new Scene(1, { a: 1, b: 1 })
+    const preferred = { 0: { 0: ['a'], 1: ['a'], 2: ['a'], 3: ['b'] } }
+    expect(begun(scene.submit(jobOf({ stages: [4], preferred })))).toEqual(['a: 0.0', 'b: 0.3'])
+  })
+
+  test('a task waits for the busy peer that keeps its input, for localityWaitMs and no longer', () => {
+    const scene = new Scene(1, { a: 1, b: 1 })
+    const keptAt = { 0: { 0: ['a'], 1: ['a'], 2: ['a'] } }
+    expect(begun(scene.submit(jobOf({ stages: [3], keptAt })))).toEqual(['a: 0.0'])
+    expect(begun(scene.tickAt(SCHEDULER.localityWaitMs - 1))).toEqual([])
+    // Its peer gets on with the work, so the others wait on.
+    expect(begun(scene.ended('a', taskId(0, 0), resultOf()))).toEqual(['a: 0.1'])
+    expect(begun(scene.tickAt(SCHEDULER.localityWaitMs))).toEqual([])
+    expect(begun(scene.tickAt(2 * SCHEDULER.localityWaitMs))).toEqual(['b: 0.2'])
+  })
+
+  test('nobody waits for a peer that keeps the input and is gone, or on which the task failed', () => {
+    const scene = new Scene(1, { a: 1, b: 1 })
+    const job = jobOf({ stages: [2], keptAt: { 0: { 0: ['a'], 1: ['gone'] } } })
+    expect(begun(scene.submit(job))).toEqual(['a: 0.0', 'b: 0.1'])
+    scene.ended('b', taskId(0, 1), resultOf())
+    expect(begun(scene.ended('a', taskId(0, 0), userError('once')))).toEqual(['b: 0.0'])
+  })
+
   test('a peer that is not an executor is no preference', () => {
     const scene = new Scene(1, { a: 1 })
     expect(begun(scene.submit(jobOf({ stages: [1], preferred: { 0: { 0: ['gone'] } } })))).toEqual(['a: 0.0'])
