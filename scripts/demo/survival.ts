@@ -13,7 +13,7 @@ import { whole, type Screen } from './screen.ts'
 const WARM_UP_COPIES = 25
 /** … then so many that the job lasts about so long. */
 const TARGET_MS = 10_000
-const COPIES_MIN = 60
+const COPIES_MIN = 30
 const COPIES_MAX = 600
 /** Shares of the tasks that are done when the leader and then another peer are killed. */
 const FIRST_KILL_AT = 0.3
