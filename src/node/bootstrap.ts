@@ -5,6 +5,7 @@ import { asMeshId, hasCode, ShoalError, sleep, toWire, type Logger, type MeshId 
 import { MEMBERS_KEEPER, PEER } from './config.ts'
 import type { DataDirectory } from './data-directory.ts'
 import { loadIdentity, newMeshKey, PeerTransport, readMeshKey, writeMeshKey } from './net/index.ts'
+import { isErrno } from './net/secret-file.ts'
 import type { PeerOptions } from './peer-options.ts'
 
 export interface Bootstrapped {
@@ -16,6 +17,8 @@ export interface Bootstrapped {
   /** Drawn when the directory was made: with another one under the same key, the peer has forgotten what it promised. */
   directoryId: string
 }
+
+const DIRECTORY_ID = /^[0-9a-f]{24}$/
 
 /** From a data directory to a started transport that knows its mesh: created, joined or gone back to. */
 export async function bootstrap(
@@ -109,10 +112,13 @@ async function askMeshId(
 
 async function directoryIdOf(directory: DataDirectory): Promise<string> {
   const path = join(directory.metaPath, 'directory.id')
-  try {
-    await writeFile(path, randomBytes(12).toString('hex'), { flag: 'wx', mode: 0o600, flush: true })
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
-  }
-  return (await readFile(path, 'utf8')).trim()
+  const kept = await readFile(path, 'utf8').catch((error: unknown) => {
+    if (isErrno(error, 'ENOENT')) return ''
+    throw error
+  })
+  if (DIRECTORY_ID.test(kept)) return kept
+  // Also over one that a kill cut off as it was written: nobody was told that.
+  const drawn = randomBytes(12).toString('hex')
+  await writeFile(path, drawn, { mode: 0o600, flush: true })
+  return drawn
 }

@@ -27,6 +27,7 @@ import { MEMBERS_KEEPER, PEER } from './config.ts'
 import { DataDirectory } from './data-directory.ts'
 import { Executor } from './executor/executor.ts'
 import { JobService } from './jobs/job-service.ts'
+import { KnownAddresses } from './known-addresses.ts'
 import { LeaderRole, repairMember } from './leader-role.ts'
 import { leaderChanged } from './log-messages.ts'
 import type { MeshAccess } from './mesh-access.ts'
@@ -80,12 +81,15 @@ export async function createPeer(options: PeerOptions): Promise<Peer> {
   )
   if (base.genesis) await directory.writeMesh({ meshId: base.meshId, name: base.name, generation: 1 })
   const { diskReserveBytes } = options
-  const store = await DiskBlockStore.open({
-    directory: directory.path,
-    peer: base.name,
-    ...(diskReserveBytes === undefined ? {} : { diskReserveBytes }),
-  })
-  const peer = new RunningPeer({ options, directory, base, meshLog, store, log })
+  const store = stack.use(
+    await DiskBlockStore.open({
+      directory: directory.path,
+      peer: base.name,
+      ...(diskReserveBytes === undefined ? {} : { diskReserveBytes }),
+    }),
+  )
+  const known = stack.use(new KnownAddresses(directory.path, log))
+  const peer = new RunningPeer({ options, directory, base, meshLog, store, known, log })
   stack.defer(() => peer.close())
   await peer.start()
   peer.resources = stack.move()
@@ -109,6 +113,7 @@ class RunningPeer implements Peer {
   readonly #jobs: JobService
   readonly #relay: Relay
   readonly #role: LeaderRole
+  readonly #known: KnownAddresses
   readonly #log: Logger
   readonly #closing = new AbortController()
   readonly #failure = Promise.withResolvers<ShoalError>()
@@ -126,14 +131,16 @@ class RunningPeer implements Peer {
     base: Bootstrapped
     meshLog: MeshLog
     store: DiskBlockStore
+    known: KnownAddresses
     log: Logger
   }) {
-    const { options, directory, base, meshLog, store, log } = parts
+    const { options, directory, base, meshLog, store, known, log } = parts
     const { transport } = base
     this.#options = options
     this.#base = base
     this.#transport = transport
     this.#meshLog = meshLog
+    this.#known = known
     this.#log = log
     this.id = transport.self
     this.name = base.name
@@ -200,6 +207,7 @@ class RunningPeer implements Peer {
 
   async start(): Promise<void> {
     const { state, log } = this.#meshLog
+    const known = await this.#known.read()
     log.onFatal(error => this.#failure.resolve(error))
     this.#meshLog.onApplied(command => {
       if (command.part === 'gossip') this.#onMembersChanged()
@@ -233,7 +241,7 @@ class RunningPeer implements Peer {
       clock: systemClock,
     })
     this.#meshLog.onLeader(view => this.#onLeader(view))
-    const seeds = [...(this.#options.join ?? [])]
+    const seeds = [...(this.#options.join ?? []), ...known]
     for (const member of state.members.members()) {
       if (member.peerId !== this.id) seeds.push(...member.addresses)
     }
@@ -324,9 +332,9 @@ class RunningPeer implements Peer {
 
   #onMembersChanged(): void {
     const members = this.#meshLog.state.members.members()
-    for (const { peerId, addresses } of members) {
-      if (peerId !== this.id) this.#transport.addAddresses(peerId, addresses)
-    }
+    const others = members.filter(({ peerId }) => peerId !== this.id)
+    for (const { peerId, addresses } of others) this.#transport.addAddresses(peerId, addresses)
+    this.#known.save(others.flatMap(({ state, addresses }) => (state === 'left' ? [] : addresses)))
     this.#meshLog.log.setPeers(
       members
         .filter(member => member.state === 'up')
@@ -381,10 +389,7 @@ class RunningPeer implements Peer {
         `block ${blockId} belongs to no file any more: its file was removed or replaced while the job ran`,
       )
     }
-    for await (const chunk of this.#files.readBlock(path, block, range)) {
-      signal.throwIfAborted()
-      yield chunk
-    }
+    yield* this.#files.readBlock(path, block, { ...range, signal })
   }
 
   #filePorts(store: DiskBlockStore): FileServicePorts {
