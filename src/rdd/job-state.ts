@@ -30,8 +30,6 @@ export class JobState {
   started = 0
   /** When a task last began where its kept input is; at first, when the job came. */
   nearMs = 0
-  /** Its requester has renewed its lease without a word of this job. */
-  unlisted = false
   retried = 0
   readonly #stages: { stage: Stage; tasks: Map<number, TaskState> }[]
   readonly #result: { stage: Stage; tasks: Map<number, TaskState> }

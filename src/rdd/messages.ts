@@ -127,7 +127,8 @@ export const closeJob = message({
 export const renewLease = message({
   name: 'rdd.session.lease',
   from: 'everyone',
-  request: z.object({ session: z.string(), jobs: z.array(z.string()) }),
+  /** The open jobs, and how many jobs the session had begun when that list was made: it says nothing of later ones. */
+  request: z.object({ session: z.string(), jobs: z.array(z.string()), begun: count }),
   reply: z.object({ unknown: z.array(z.string()) }),
 })
 

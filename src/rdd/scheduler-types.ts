@@ -74,8 +74,8 @@ export type SchedulerEvent =
   /** The requester is done with the job. */
   | { type: 'job-closed'; jobId: string }
   | { type: 'job-cancelled'; jobId: string; reason: string }
-  /** With the jobs that the requester knows to be open. */
-  | { type: 'lease-renewed'; session: string; jobs: string[] }
+  /** As the requester saw it when it spoke: its open jobs, and how many it had begun. */
+  | { type: 'lease-renewed'; session: string; jobs: string[]; begun: number }
   /** An executor keeps outputs of a session that this leader has not heard from: its lease starts afresh, in full. */
   | { type: 'session-found'; session: string }
   | { type: 'tick' }

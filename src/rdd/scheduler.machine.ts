@@ -99,7 +99,7 @@ export class Scheduler {
         this.#onCancelled(event.jobId, event.reason)
         break
       case 'lease-renewed':
-        this.#onRenewed(event.session, event.jobs, nowMs)
+        this.#onRenewed(event, nowMs)
         break
       case 'session-found':
         if (!this.#leases.has(event.session)) this.#leases.set(event.session, nowMs + SCHEDULER.leaseMs)
@@ -416,16 +416,16 @@ export class Scheduler {
     task.running.clear()
   }
 
-  #onRenewed(session: string, jobs: readonly string[], nowMs: number): void {
+  /** A job that the requester had begun and does not list is over: its end was told to a leader that was none any more. */
+  #onRenewed(event: Extract<SchedulerEvent, { type: 'lease-renewed' }>, nowMs: number): void {
+    const { session, jobs, begun } = event
     this.#leases.set(session, nowMs + SCHEDULER.leaseMs)
     const listed = new Set(jobs)
     for (const job of this.#jobs.values()) {
       const { jobId } = job.spec
-      if (job.spec.session !== session) continue
-      if (listed.has(jobId)) job.unlisted = false
-      // Once may be the plan that overtook the renewal. Twice: its end was told to a leader that was none any more.
-      else if (job.unlisted) this.#stop(job, cancellation(jobId, 'its requester is done with it'))
-      else job.unlisted = true
+      // A renewal may come late, after the plans of jobs that it could not know of.
+      if (job.spec.session !== session || listed.has(jobId) || !(jobNumber(jobId) <= begun)) continue
+      this.#stop(job, cancellation(jobId, 'its requester is done with it'))
     }
   }
 
@@ -634,6 +634,11 @@ export class Scheduler {
     for (const [peer, executor] of this.#executors)
       invariant(executor.running.size === 0, `${peer} still runs tasks`)
   }
+}
+
+/** A job's place among its session's, from 1: job ids are `<session>/<number>`. NaN of anything else. */
+function jobNumber(jobId: string): number {
+  return Number(jobId.slice(jobId.lastIndexOf('/') + 1))
 }
 
 function cancellation(jobId: string, reason: string): WireError {

@@ -264,6 +264,7 @@ export class JobClient implements JobRunner {
       const { unknown } = await this.#access.callLeader(renewLease, {
         session: this.session,
         jobs: [...this.#jobs.keys()],
+        begun: this.#seq,
       })
       this.#heardMs = systemClock.nowMs()
       for (const jobId of unknown) {

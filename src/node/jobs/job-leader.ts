@@ -170,8 +170,8 @@ export class JobLeader {
   }
 
   /** Jobs of the session that this leader has not been told of. */
-  renew(session: string, jobs: string[]): string[] {
-    this.#step({ type: 'lease-renewed', session, jobs })
+  renew(session: string, jobs: string[], begun: number): string[] {
+    this.#step({ type: 'lease-renewed', session, jobs, begun })
     return jobs.filter(jobId => !this.#scheduler.hasJob(jobId))
   }
 

@@ -66,7 +66,9 @@ export class JobService {
       this.#required().resultLost(head.jobId, head.partition, head.executor)
       return {}
     })
-    transport.handle(renewLease, ({ head }) => ({ unknown: this.#required().renew(head.session, head.jobs) }))
+    transport.handle(renewLease, ({ head: { session, jobs, begun } }) => ({
+      unknown: this.#required().renew(session, jobs, begun),
+    }))
     transport.handle(unpersist, ({ head }) => {
       this.#required().unpersist(head.fingerprints)
       return {}

@@ -235,10 +235,11 @@ export class SimRequester implements End {
     const { time } = this.#world
     time.after(SCHEDULER.leaseMs / 3, () => {
       if (!this.alive) return
+      const jobs = this.open().map(({ jobId }) => jobId)
+      const begun = this.jobs.size
       this.#toLeader(
         leader => {
-          const jobs = this.open().map(({ jobId }) => jobId)
-          leader.step({ type: 'lease-renewed', session: this.session, jobs })
+          leader.step({ type: 'lease-renewed', session: this.session, jobs, begun })
           for (const job of this.open())
             if (!leader.scheduler.hasJob(job.jobId))
               time.after(below(this.#world.random, 5), () => this.#submit(job))

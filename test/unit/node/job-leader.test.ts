@@ -125,7 +125,7 @@ test('a job that runs, or whose requester came back in time, is not taken for ab
   await pass(SCHEDULER.leaseMs / 2)
   submit()
   for (let renewals = 0; renewals < 8; renewals++) {
-    leader.renew('s', ['s/1'])
+    leader.renew('s', ['s/1'], 1)
     await pass(SCHEDULER.leaseMs / 3)
   }
   expect(recorded.map(({ type }) => type)).toEqual(['job-start'])

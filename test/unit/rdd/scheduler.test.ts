@@ -433,20 +433,21 @@ describe('leases', () => {
     scene.submit(jobOf({ stages: [2] }))
     scene.submit(jobOf({ jobId: 't/1', session: 't', stages: [2] }))
     scene.nowMs = SCHEDULER.leaseMs - 1
-    scene.step({ type: 'lease-renewed', session: 's', jobs: ['s/1'] })
+    scene.step({ type: 'lease-renewed', session: 's', jobs: ['s/1'], begun: 1 })
     const effects = scene.tickAt(SCHEDULER.leaseMs)
     expect(effects.filter(effect => effect.type === 'job-failed')).toMatchObject([{ jobId: 't/1' }])
     expect(scene.scheduler.hasJob('s/1')).toBe(true)
   })
 
-  test('a job that its requester has left out of two renewals is stopped; once may be chance', () => {
+  test('a job that its requester had begun and does not list is stopped; one it may not have begun yet is not', () => {
     const scene = new Scene(1, PEERS)
-    const renew = (...jobs: string[]): SchedulerEffect[] =>
-      scene.step({ type: 'lease-renewed', session: 's', jobs })
+    const renew = (begun: number, ...jobs: string[]): SchedulerEffect[] =>
+      scene.step({ type: 'lease-renewed', session: 's', jobs, begun })
     scene.submit(jobOf({ stages: [2] }))
     scene.submit(jobOf({ jobId: 't/1', session: 't', stages: [2] }))
-    expect([renew(), renew('s/1'), renew()].map(typesOf)).toEqual([[], [], []])
-    expect(failureOf(renew())?.code).toBe('JOB_CANCELLED')
+    // Said before the job began, and late by however much.
+    expect([renew(0), renew(0), renew(1, 's/1'), renew(0)].map(typesOf)).toEqual([[], [], [], []])
+    expect(failureOf(renew(1))?.code).toBe('JOB_CANCELLED')
     expect(scene.scheduler.jobs().map(({ jobId }) => jobId)).toEqual(['t/1'])
   })
 
