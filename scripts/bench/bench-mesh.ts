@@ -21,9 +21,20 @@ export class BenchMesh implements AsyncDisposable {
   readonly mesh: Mesh
   /** From typing the command until all agree. */
   readonly formedMs: number
+  readonly #local: MeshDirectory
+  readonly #up: string[]
 
-  private constructor(parts: { directory: string; peers: LocalPeer[]; mesh: Mesh; formedMs: number }) {
+  private constructor(parts: {
+    directory: string
+    local: MeshDirectory
+    up: string[]
+    peers: LocalPeer[]
+    mesh: Mesh
+    formedMs: number
+  }) {
     this.directory = parts.directory
+    this.#local = parts.local
+    this.#up = parts.up
     this.peers = parts.peers
     this.mesh = parts.mesh
     this.formedMs = parts.formedMs
@@ -42,11 +53,25 @@ export class BenchMesh implements AsyncDisposable {
         meshKey: await local.meshKey(),
         name: 'bench',
       })
-      return new BenchMesh({ directory, peers, mesh, formedMs })
+      return new BenchMesh({ directory, local, up, peers, mesh, formedMs })
     } catch (error) {
       await stop(directory)
       throw error
     }
+  }
+
+  /** The peers that run now. */
+  async localPeers(): Promise<LocalPeer[]> {
+    return await this.#local.peers()
+  }
+
+  async meshKey(): Promise<Uint8Array> {
+    return await this.#local.meshKey()
+  }
+
+  /** Starts the peers that were killed, as a user would. */
+  async revive(): Promise<void> {
+    await shoal(this.#up)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -5,6 +5,7 @@
  */
 import { parseArgs } from 'node:util'
 import { numericChain, wordCount } from './compute.ts'
+import { failover } from './failover.ts'
 import { Figures } from './figures.ts'
 import { files } from './files.ts'
 import { idle } from './idle.ts'
@@ -16,6 +17,7 @@ const BENCHES: Record<string, (figures: Figures) => Promise<void>> = {
   'word-count': wordCount,
   numeric: numericChain,
   files,
+  failover,
 }
 
 const { positionals } = parseArgs({ allowPositionals: true })
