@@ -13,7 +13,7 @@ import { withIdleLimit } from './block-reader.ts'
 import type { StoredBlock } from './block-store.ts'
 import type { ReplicaSink } from './block-writer.ts'
 import type { FileOptions } from './config.ts'
-import { forget, replicaTargets, type FileServicePorts } from './file-ports.ts'
+import { replicaTargets, type FileServicePorts } from './file-ports.ts'
 import { blockCopy, blockDelete, blockInventory, blockRead, blockWrite, PAGE_MAX } from './messages.ts'
 import type { BlockStatus } from './namespace-types.ts'
 

@@ -8,5 +8,4 @@ export { newMeshKey, readMeshKey, readMeshKeyFile, writeMeshKey } from './net/in
 export type { PeerOptions } from './peer-options.ts'
 export { createPeer, type Peer } from './peer.ts'
 export { isRunning, lockHolder, type ProcessRun } from './process-lock.ts'
-export { VERSION } from './version.ts'
 export { tuneForStreams } from './young-generation.ts'
