@@ -21,6 +21,7 @@ export async function main(argv: readonly string[]): Promise<void> {
   quietOnBrokenPipe()
   quietOnExperiments()
   let settings: Partial<Settings> = {}
+  let isJob = false
   const fail = (error: unknown): void => {
     process.exit(reportError(error, settings))
   }
@@ -28,12 +29,14 @@ export async function main(argv: readonly string[]): Promise<void> {
   try {
     const root = program().hook('preAction', (_root, command) => {
       settings = settingsOf(command)
+      isJob = command.name() === 'run'
     })
     await root.parseAsync(argv, { from: 'user' })
   } catch (error) {
     process.exitCode = error instanceof CommanderError ? usageExit(error) : reportError(error, settings)
   }
-  setTimeout(() => process.exit(), LINGER_MS).unref()
+  // A job's module may go on after its last line.
+  if (!isJob) setTimeout(() => process.exit(), LINGER_MS).unref()
 }
 
 function program(): Command {

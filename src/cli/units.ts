@@ -4,8 +4,8 @@ const STEPS = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB'] as const
 export function humanBytes(bytes: number): string {
   let value = bytes
   let step = 0
-  // 1023.96 KiB would be shown as 1024.0 KiB.
-  while (value >= 1023.95 && step < STEPS.length - 1) {
+  // 1023.5 KiB would be shown as 1024 KiB.
+  while (value >= 1023.5 && step < STEPS.length - 1) {
     value /= 1024
     step++
   }

@@ -67,9 +67,11 @@ async function stopAll(meshes: ReadonlyMap<{ close(): Promise<void> }, RunningJo
 function remind(file: string, meshes: ReadonlyMap<unknown, RunningJobs>): void {
   if (meshes.size === 0) return
   setTimeout(() => {
-    if ([...meshes.values()].some(({ count }) => count > 0)) return
+    const isBusy = [...meshes.values()].some(({ count }) => count > 0)
+    if (isBusy || !process.getActiveResourcesInfo().includes('TCPSocketWrap')) return
     note(
-      `${file} has ended but its mesh is still open: write \`await using mesh = await connect()\`, or close() it. Ctrl-C ends it now.`,
+      `${file} has ended but seems to have left its mesh open: write \`await using mesh = await connect()\`, or close() it. ` +
+        'Ctrl-C ends it now.',
     )
   }, FORGOTTEN_MS).unref()
 }

@@ -1,0 +1,142 @@
+import { stripVTControlCharacters as plain } from 'node:util'
+import { expect, test } from 'vitest'
+import { ShoalError } from '../../../src/base/index.ts'
+import { byteLine } from '../../../src/cli/byte-progress.ts'
+import { describeError } from '../../../src/cli/error-report.ts'
+import { jobLine } from '../../../src/cli/job/job-bar.ts'
+import { jobTable } from '../../../src/cli/mesh-jobs.ts'
+import { describeStatus } from '../../../src/cli/mesh-status.ts'
+import { table } from '../../../src/cli/table.ts'
+import { humanBytes, humanMs } from '../../../src/cli/units.ts'
+import type { PeerStatus } from '../../../src/node/index.ts'
+
+test.each([
+  [0, '0 B'],
+  [1023, '1023 B'],
+  [1024, '1.0 KiB'],
+  [1536, '1.5 KiB'],
+  [1_048_524, '1.0 MiB'],
+  [300 * 1024 ** 2, '300 MiB'],
+  [5 * 1024 ** 5, '5.0 PiB'],
+  [5000 * 1024 ** 5, '5000 PiB'],
+])('%d bytes are %s', (bytes, text) => {
+  expect(humanBytes(bytes)).toBe(text)
+})
+
+test.each([
+  [0, '0 ms'],
+  [999, '999 ms'],
+  [1_000, '1.0 s'],
+  [59_949, '59.9 s'],
+  [59_951, '1 min 00 s'],
+  [3_599_600, '1 h 00 min'],
+  [90_000_000, '1 d 1 h'],
+])('%d ms are %s', (ms, text) => {
+  expect(humanMs(ms)).toBe(text)
+})
+
+test('a table stands in columns, numbers right, without trailing blanks', () => {
+  const text = table(
+    [{ title: 'N', align: 'right' }, { title: 'NAME' }, { title: '' }],
+    [
+      ['1', 'one', ''],
+      ['100', 'hundred', 'x'],
+    ],
+  )
+  expect(plain(text)).toBe('  N  NAME\n  1  one\n100  hundred  x')
+})
+
+test('a transfer shows its share, its speed and what is left', () => {
+  expect(byteLine('a.txt', 0, 2048, 0)).toBe('a.txt ╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌ 0% 0 B of 2.0 KiB, 0 B/s')
+  expect(byteLine('a.txt', 1024, 2048, 500)).toBe(
+    'a.txt ━━━━━━━━━━━━╌╌╌╌╌╌╌╌╌╌╌╌ 50% 1.0 KiB of 2.0 KiB, 2.0 KiB/s, 500 ms left',
+  )
+  expect(byteLine('-', 1024, undefined, 1000)).toBe('- 1.0 KiB, 1.0 KiB/s')
+})
+
+test('a job shows tasks, stage, peers and what runs again', () => {
+  expect(plain(jobLine('sum', undefined, 400))).toContain('waits for the leader, 400 ms')
+  const progress = {
+    stages: [
+      { id: 0, tasks: 4, done: 4, running: 0 },
+      { id: 1, tasks: 4, done: 0, running: 2 },
+    ],
+    retried: 1,
+    executors: 3,
+  }
+  const line = jobLine('sum', progress as Parameters<typeof jobLine>[1], 1_200)
+  expect(plain(line)).toBe(
+    'sum ━━━━━━━━━━━━╌╌╌╌╌╌╌╌╌╌╌╌ 4 of 8 tasks, stage 2 of 2, 2 running on 3 peers, 1 again, 1.2 s',
+  )
+})
+
+test('a job that still runs is timed until now, a cancelled one tells why', () => {
+  const job = { jobId: 'a/1', name: 'count', requester: 'r', relay: 'p', startedMs: 1_000 }
+  const rows = jobTable(
+    [
+      { ...job, status: 'running' },
+      {
+        ...job,
+        jobId: 'a/2',
+        status: 'cancelled',
+        endedMs: 1_250,
+        reason: 'job a/2 was cancelled: not needed',
+      },
+    ],
+    4_500,
+  )
+  const text = plain(rows)
+  expect(text).toMatch(/^a\/1 +running .* 3\.5 s +count$/m)
+  expect(text).toMatch(/^a\/2 +cancelled .* 250 ms +count: not needed$/m)
+})
+
+test('a failed task names the peer, the partition and the attempt, then the user’s lines', () => {
+  const stack = 'TypeError: no\n    at job.ts:3:5\n    at job.ts:1:1'
+  const where = { peer: '12D3abc', peerName: 'p2', stage: 1, partition: 7, attempt: 0, stack }
+  const error = new ShoalError(
+    'TASK_FAILED',
+    { message: 'TypeError: no', ...where },
+    'TypeError: no, at job.ts:3:5',
+  )
+  expect(describeError(error)).toBe(
+    'error TASK_FAILED: TypeError: no, at job.ts:3:5\n  on peer p2, stage 1, partition 7, attempt 1\n  at job.ts:3:5\n  at job.ts:1:1',
+  )
+})
+
+test('stacks are shown for what is ours only, and when asked for', () => {
+  const refused = new ShoalError('NOT_FOUND', { path: '/x' }, '/x does not exist', {
+    cause: new Error('deep'),
+  })
+  expect(describeError(refused)).toBe('error NOT_FOUND: /x does not exist')
+  expect(describeError(refused, { debug: true })).toMatch(/\n +at .*text\.test\.ts[^]*caused by: Error: deep/)
+  expect(describeError(new ShoalError('INTERNAL', { reason: 'Error: bug\n    at x.ts:1' }, 'bug'))).toContain(
+    'at x.ts:1',
+  )
+})
+
+const STATUS: PeerStatus = {
+  peerId: 'id-1', name: 'p1', meshId: 'm', pid: 1, version: '1.2.3', upMs: 5_000, workers: 2, rssBytes: 1024 ** 2 * 150,
+  term: 4, role: 'follower', voters: ['id-1', 'id-2', 'id-3'], votersTarget: 3, appliedIndex: 9,
+  members: [
+    { peerId: 'id-10', name: 'p10', host: 'h', addresses: ['/ip4/1.2.3.4/tcp/1'], state: 'up', liveness: 'suspect', role: 'voter' },
+    { peerId: 'id-1', name: 'p1', host: 'h', addresses: ['/ip4/1.2.3.4/tcp/2'], state: 'up', liveness: 'alive', role: 'voter' },
+    { peerId: 'id-2', name: 'p2', host: 'h', addresses: [], state: 'down', liveness: 'dead', role: 'learner' },
+  ],
+  files: { files: 1, directories: 0, blocks: 2, sizeBytes: 10, storedBytes: 30, underReplicated: 2, missing: 1, slotsMoving: 0, slotsOwned: 5 },
+} // prettier-ignore
+
+test('status without a leader says what that means, and lists peers in the order of their numbers', () => {
+  const text = plain(describeStatus(STATUS))
+  expect(text).toMatch(/^no leader \(term 4\): files and jobs wait/)
+  expect(text.match(/^p\d+/gm)).toEqual(['p1', 'p2', 'p10'])
+  expect(text).toMatch(/^p2 +learner +down /m)
+  expect(text).toMatch(/^p10 +voter +suspect /m)
+  expect(text).toContain('1 partition with no living copy; 2 partitions with too few copies')
+})
+
+test('status of a healthy mesh names the leader', () => {
+  const files = { ...STATUS.files, missing: 0, underReplicated: 0 }
+  const text = plain(describeStatus({ ...STATUS, leader: 'id-2', files }))
+  expect(text).toMatch(/^p2 leads in term 4; 3 of 3 voters/)
+  expect(text).toContain('all copies are there')
+})
