@@ -1,46 +1,29 @@
 import { randomUUID } from 'node:crypto'
-import { setImmediate as nextTurn } from 'node:timers/promises'
 import {
-  pack,
   raceAbort,
   ShoalError,
   shortPeer,
   silentLogger,
   systemClock,
   systemRandom,
-  unpack,
   withDeadline,
 } from '../base/index.ts'
-import type {
-  AbortOptions,
-  ApplyContext,
-  Clock,
-  Logger,
-  MeshId,
-  PeerId,
-  Random,
-  Transport,
-} from '../base/index.ts'
+import type { AbortOptions, Clock, Logger, MeshId, PeerId, Random, Transport } from '../base/index.ts'
 import { raftDefaults, replicatedLogDefaults, votersDefaults } from './config.ts'
 import type { RaftOptions, ReplicatedLogOptions, VotersOptions } from './config.ts'
+import { LogApplier } from './log-applier.ts'
+import type { StateMachine } from './log-applier.ts'
 import { LogProposals, notLeader } from './log-proposals.ts'
 import { LogReads } from './log-reads.ts'
 import type { LogStore } from './log-store.ts'
-import { LEADER_TOPIC, publishedRaftEnvelope, raftMessageType, VOTE_TOPIC } from './messages.ts'
-import type { DirectRaftMessage, RaftEnvelope } from './messages.ts'
+import type { DirectRaftMessage } from './messages.ts'
+import { RaftMessenger } from './raft-messenger.ts'
 import { genesisRaftState } from './raft-types.ts'
-import type { PersistEffect, RaftEffect, RaftEntry, RaftEvent, RaftRole } from './raft-types.ts'
+import type { PersistEffect, RaftEffect, RaftEvent, RaftRole } from './raft-types.ts'
 import { RaftMachine } from './raft.machine.ts'
 import { SnapshotTransfer } from './snapshot-transfer.ts'
 import { VotersMachine, votersTarget } from './voters.machine.ts'
 import type { LivePeer } from './voters.machine.ts'
-
-/** What the log is a log of. All three are synchronous and deterministic; an `apply` that throws stops the peer. */
-export interface StateMachine {
-  apply(command: Uint8Array, context: ApplyContext): unknown
-  snapshot(): Uint8Array
-  restore(snapshot: Uint8Array): void
-}
 
 export interface LeaderView {
   /** Undefined while nobody is known to lead. */
@@ -86,8 +69,6 @@ export interface WaitOptions extends AbortOptions {
   timeoutMs?: number
 }
 
-/** Work between two turns of the event loop, in milliseconds: heartbeats must get through a long apply. */
-const SLICE_MS = 8
 /** A tick that is later than this is skipped once. */
 const STALL_MS = 250
 
@@ -99,8 +80,6 @@ const STALL_MS = 250
 export class ReplicatedLog implements AsyncDisposable {
   readonly #transport: Transport
   readonly #store: LogStore
-  readonly #stateMachine: StateMachine
-  readonly #meshId: MeshId
   readonly #machine: RaftMachine
   readonly #autopilot: VotersMachine
   readonly #limits: ReplicatedLogOptions
@@ -113,12 +92,12 @@ export class ReplicatedLog implements AsyncDisposable {
   readonly #proposals: LogProposals
   readonly #reads: LogReads
   readonly #snapshots: SnapshotTransfer
+  readonly #applier: LogApplier
+  readonly #messenger: RaftMessenger
 
   #tickedMs: number
   #tickSkipped = false
   #live: LivePeer[] = []
-  #appliedIndex: number
-  #applyWaiters = new Map<PromiseWithResolvers<void>, number>()
   #leaderListeners = new Set<(view: LeaderView) => void>()
   #fatalListeners = new Set<(error: ShoalError) => void>()
   #fatal: ShoalError | undefined
@@ -126,8 +105,6 @@ export class ReplicatedLog implements AsyncDisposable {
   #effects: RaftEffect[] = []
   #performing: Promise<void> | undefined
   #writing = false
-  /** Results of the entries applied last, until their `proposal-committed` is performed. */
-  #results = new Map<number, unknown>()
 
   /** Loads the log, restores the newest snapshot, and starts taking part. Rejects with LOG_CORRUPT. */
   static async start(init: ReplicatedLogInit): Promise<ReplicatedLog> {
@@ -155,15 +132,12 @@ export class ReplicatedLog implements AsyncDisposable {
     this.#raft = { ...raftDefaults, ...init.raft }
     this.#transport = init.transport
     this.#store = init.store
-    this.#stateMachine = init.stateMachine
-    this.#meshId = init.meshId
     this.#machine = machine
     this.#autopilot = new VotersMachine({ ...votersDefaults, ...init.voters })
     this.#limits = { ...replicatedLogDefaults, ...init.limits }
     this.#clock = init.clock ?? systemClock
     this.#wallMs = init.wallMs ?? Date.now
     this.#logger = init.logger ?? silentLogger
-    this.#appliedIndex = machine.appliedIndex
     this.#tickedMs = this.#clock.nowMs()
     this.#proposals = new LogProposals(this.#limits, proposals => {
       this.#step({ type: 'proposed', proposals, wallMs: this.#wallMs() })
@@ -186,7 +160,19 @@ export class ReplicatedLog implements AsyncDisposable {
         this.#step({ type: 'received', from, message: { type: 'snapshot', term, snapshot } })
       },
     })
-    this.#listen()
+    this.#applier = new LogApplier({
+      stateMachine: init.stateMachine,
+      appliedIndex: machine.appliedIndex,
+      clock: this.#clock,
+      signal: this.#stopped.signal,
+    })
+    this.#messenger = new RaftMessenger({
+      transport: init.transport,
+      meshId: init.meshId,
+      logger: this.#logger,
+      received: (from, message) => this.#receive(from, message),
+      connectionClosed: peer => this.#step({ type: 'connection-closed', peer }),
+    })
     this.#timer = setInterval(() => this.#onTick(), this.#raft.tickMs)
   }
 
@@ -220,16 +206,7 @@ export class ReplicatedLog implements AsyncDisposable {
   /** Waits until this peer has applied the entry of that index. */
   async waitApplied(index: number, options: WaitOptions = {}): Promise<void> {
     this.#throwIfStopped()
-    if (index <= this.#appliedIndex) return
-    const timeoutMs = options.timeoutMs ?? this.#limits.proposeTimeoutMs
-    using deadline = withDeadline(`applying log entry ${index}`, timeoutMs, options.signal)
-    const waiter = Promise.withResolvers<void>()
-    this.#applyWaiters.set(waiter, index)
-    try {
-      await raceAbort(waiter.promise, deadline)
-    } finally {
-      this.#applyWaiters.delete(waiter)
-    }
+    await this.#applier.wait(index, options.timeoutMs ?? this.#limits.proposeTimeoutMs, options)
   }
 
   leader(): { peerId: PeerId; term: number } | undefined {
@@ -249,7 +226,7 @@ export class ReplicatedLog implements AsyncDisposable {
       votersCommitted: !machine.configPending,
       votersTarget: votersTarget(this.#live.length),
       commitIndex: machine.commitIndex,
-      appliedIndex: this.#appliedIndex,
+      appliedIndex: this.#applier.index,
       lastIndex: machine.log.lastIndex,
       snapshotIndex: machine.snapshotMeta?.index ?? 0,
       fed: machine.progress(),
@@ -311,19 +288,6 @@ export class ReplicatedLog implements AsyncDisposable {
 
   // ---- Events in
 
-  #listen(): void {
-    const transport = this.#transport
-    transport.handle(raftMessageType, ({ from, head }) => {
-      if (head.meshId === this.#meshId) this.#receive(from, head.message)
-    })
-    for (const topic of [LEADER_TOPIC, VOTE_TOPIC]) {
-      transport.subscribe(topic, (from, data) => this.#onPublished(from, data))
-    }
-    transport.onConnection((peer, state) => {
-      if (state === 'closed') this.#step({ type: 'connection-closed', peer })
-    })
-  }
-
   #receive(from: PeerId, message: DirectRaftMessage): void {
     // The disk stands still: what is dropped here is sent again.
     if (this.#effects.length >= this.#limits.effectsMax) return
@@ -332,18 +296,6 @@ export class ReplicatedLog implements AsyncDisposable {
       for (const entry of message.entries) if (entry.kind === 'command') entry.data = entry.data.slice()
     }
     this.#step({ type: 'received', from, message })
-  }
-
-  /** The signed author is the candidate or the leader: whoever passed it on cannot speak for another. */
-  #onPublished(from: PeerId, data: Uint8Array): void {
-    let parsed
-    try {
-      parsed = publishedRaftEnvelope.safeParse(unpack(data))
-    } catch {
-      return
-    }
-    if (!parsed.success || parsed.data.meshId !== this.#meshId) return
-    this.#receive(from, parsed.data.message)
   }
 
   #onTick(): void {
@@ -429,7 +381,7 @@ export class ReplicatedLog implements AsyncDisposable {
         this.#effects = []
         return
       }
-      if (effect.type === 'apply') await this.#apply(effect.entries)
+      if (effect.type === 'apply') await this.#applier.apply(effect.entries, this.#proposals.awaited)
       else this.#perform(effect)
     }
   }
@@ -439,28 +391,25 @@ export class ReplicatedLog implements AsyncDisposable {
       case 'persist':
         break // Done already, for all of them at once.
       case 'send':
-        if (effect.message.type === 'snapshot') break // Goes as a body, by `send-snapshot`.
-        this.#say(effect.message, envelope => this.#transport.send(effect.to, raftMessageType, envelope))
+        this.#messenger.send(effect.to, effect.message)
         break
       case 'publish':
-        if (effect.message.type === 'snapshot') break
-        this.#say(effect.message, envelope => {
-          this.#transport.publish(effect.topic === 'vote' ? VOTE_TOPIC : LEADER_TOPIC, pack(envelope))
-        })
+        this.#messenger.publish(effect.topic, effect.message)
         break
       case 'send-snapshot':
         void this.#sendSnapshot(effect.to, effect.term)
         break
       case 'restore':
-        this.#stateMachine.restore(effect.snapshot.data)
-        this.#results.clear()
-        this.#advance(effect.snapshot.index)
+        this.#applier.restore(effect.snapshot)
         break
       case 'take-snapshot':
-        this.#step({ type: 'snapshot-taken', index: effect.index, data: this.#stateMachine.snapshot() })
+        this.#step({ type: 'snapshot-taken', index: effect.index, data: this.#applier.snapshot() })
         break
       case 'proposal-committed':
-        this.#proposals.committed(effect.id, { index: effect.index, result: this.#results.get(effect.index) })
+        this.#proposals.committed(effect.id, {
+          index: effect.index,
+          result: this.#applier.resultOf(effect.index),
+        })
         break
       case 'proposal-refused':
         this.#proposals.refused(effect.id, effect.code, effect.leader, effect.term, this.#raft.entryBytesMax)
@@ -481,38 +430,6 @@ export class ReplicatedLog implements AsyncDisposable {
         this.#tellLeader(effect)
         break
     }
-  }
-
-  /** A message that cannot leave is a lost message, which Raft bears. */
-  #say(message: DirectRaftMessage, send: (envelope: RaftEnvelope) => void): void {
-    try {
-      send({ meshId: this.#meshId, message })
-    } catch (error) {
-      this.#logger.debug({ type: message.type, error: String(error) }, 'a message did not leave')
-    }
-  }
-
-  async #apply(entries: readonly RaftEntry[]): Promise<void> {
-    this.#results.clear()
-    let sliceEndMs = this.#clock.nowMs() + SLICE_MS
-    for (const entry of entries) {
-      if (entry.kind === 'command') {
-        const { index, term, timeMs } = entry
-        const result = this.#stateMachine.apply(entry.data, { index, term, timeMs })
-        if (this.#proposals.awaited) this.#results.set(index, result)
-      }
-      if (this.#clock.nowMs() < sliceEndMs) continue
-      this.#advance(entry.index)
-      await nextTurn()
-      if (this.#stopped.signal.aborted) return
-      sliceEndMs = this.#clock.nowMs() + SLICE_MS
-    }
-    this.#advance(entries.at(-1)!.index)
-  }
-
-  #advance(index: number): void {
-    this.#appliedIndex = index
-    for (const [waiter, wanted] of this.#applyWaiters) if (wanted <= index) waiter.resolve()
   }
 
   #tellLeader(view: LeaderView): void {
@@ -561,7 +478,7 @@ export class ReplicatedLog implements AsyncDisposable {
     this.#effects = []
     this.#proposals.failAll(reason)
     this.#reads.failAll(reason)
-    for (const waiter of this.#applyWaiters.keys()) waiter.reject(reason)
+    this.#applier.failAll(reason)
   }
 
   #throwIfStopped(): void {
