@@ -28,7 +28,7 @@ export interface Column {
 /** Rows under dim titles, without lines: easy to read, and to cut with awk. */
 export function table(columns: readonly Column[], rows: readonly (readonly string[])[]): string {
   const drawn = new Table({
-    head: columns.map(({ title }) => colors.dim(title)),
+    head: columns.map(({ title }) => (title === '' ? '' : colors.dim(title))),
     colAligns: columns.map(({ align }) => align ?? 'left'),
     chars: NO_LINES,
     style: { head: [], border: [], 'padding-left': 0, 'padding-right': 0 },

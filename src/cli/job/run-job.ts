@@ -65,8 +65,8 @@ async function stopAll(meshes: ReadonlyMap<{ close(): Promise<void> }, RunningJo
 
 /** A module may go on after its last line, so it is not ended; but an open mesh would keep it forever. */
 function remind(file: string, meshes: ReadonlyMap<unknown, RunningJobs>): void {
-  if (meshes.size === 0) return
   setTimeout(() => {
+    if (meshes.size === 0) return
     const isBusy = [...meshes.values()].some(({ count }) => count > 0)
     if (isBusy || !process.getActiveResourcesInfo().includes('TCPSocketWrap')) return
     note(
