@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto'
+import { createHash, type Hash } from 'node:crypto'
 import { bodyOf, ShoalError, type PeerId, type Transport } from '../../base/index.ts'
 import {
   cancelJob,
@@ -42,9 +42,9 @@ export class JobService {
     const transport = this.#transport
     transport.handle(submitJob, async ({ head, body }) => {
       this.#required()
-      const plan = await collect(body, JOBS.planBytesMax)
-      const hash = createHash('sha256').update(plan).digest('hex')
-      if (hash !== head.planHash) {
+      const hash = createHash('sha256')
+      const plan = await collect(hashed(body, hash), JOBS.planBytesMax)
+      if (hash.digest('hex') !== head.planHash) {
         throw new ShoalError('PLAN_INVALID', {
           reason: 'the plan that arrived is not the plan that was sent',
         })
@@ -96,5 +96,13 @@ export class JobService {
     if (this.#leader !== undefined && this.#leader.term >= atLeast) return this.#leader
     const hint = this.#notLeader()
     throw new ShoalError('NOT_LEADER', hint, `this peer does not lead (term ${hint.term})`)
+  }
+}
+
+/** Piece by piece as it comes: a large plan hashed at once would hold up heartbeats. */
+async function* hashed(body: AsyncIterable<Uint8Array>, hash: Hash): AsyncGenerator<Uint8Array, void> {
+  for await (const chunk of body) {
+    hash.update(chunk)
+    yield chunk
   }
 }
