@@ -1,6 +1,7 @@
 import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto'
 import type {
   ConnectionEncrypter,
+  MessageStream,
   PeerId as Libp2pPeerId,
   SecureConnectionOptions,
   SecuredConnection,
@@ -20,6 +21,7 @@ const REFUSAL = Buffer.alloc(PROOF_BYTES)
 const ADMISSION_TIMEOUT_MS = 5_000
 /** To write the refusal out before the connection is torn down. */
 const REFUSAL_TIMEOUT_MS = 500
+const TLS_RECORD_BYTES_MAX = 16 * 1024
 const LABEL = 'shoal admission 1'
 
 export interface AdmissionComponents {
@@ -71,6 +73,7 @@ async function prove(secured: SecuredConnection, context: ProofContext): Promise
   const remote = secured.remotePeer.toString()
   const timeout = AbortSignal.timeout(ADMISSION_TIMEOUT_MS)
   const signal = context.signal === undefined ? timeout : AbortSignal.any([timeout, context.signal])
+  inOneRecord(secured.connection)
   const stream = byteStream(secured.connection, { maxBufferSize: 1 << 20 })
   try {
     const nonce = randomBytes(NONCE_BYTES)
@@ -97,6 +100,15 @@ async function prove(secured: SecuredConnection, context: ProofContext): Promise
     const failure = error instanceof Refused ? new Error(`${ADMISSION_FAILED}: ${reason}`) : asError(error)
     secured.connection.abort(failure)
     throw failure
+  }
+}
+
+/** Small messages, and the muxer's header with each: copied into one record rather than written as several. */
+function inOneRecord(stream: MessageStream): void {
+  const send = stream.send.bind(stream)
+  stream.send = data => {
+    const small = !(data instanceof Uint8Array) && data.byteLength <= TLS_RECORD_BYTES_MAX
+    return send(small ? data.subarray() : data)
   }
 }
 

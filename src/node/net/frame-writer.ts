@@ -29,7 +29,11 @@ export interface FrameWriterOptions {
 /** Payloads below this are copied behind their header: one write is cheaper than two (above it two are: measured). */
 const COPY_BYTES_MAX = 16 * 1024
 
-/** The writing half of a channel: heads and bodies wait in turn while the port is full, control frames go at once. */
+/**
+ * The writing half of a channel: heads and bodies wait in turn while the port is full, control frames go at once. Small
+ * frames of one turn of the event loop go out together, for each write below costs a TLS record, a system call, and
+ * a wake-up of the remote.
+ */
 export class FrameWriter {
   readonly #options: FrameWriterOptions
   readonly #port: DuplexPort
@@ -37,6 +41,10 @@ export class FrameWriter {
   #waiting: (() => void)[] = []
   #blocked = false
   #closed = false
+  /** Frames of this turn of the event loop, at most COPY_BYTES_MAX and the last one. */
+  #batch: Uint8Array[] = []
+  #batchBytes = 0
+  #flushing: NodeJS.Immediate | undefined
 
   constructor(options: FrameWriterOptions) {
     this.#options = options
@@ -57,11 +65,15 @@ export class FrameWriter {
   /** Called inside `whenWritable`. */
   write(bytes: Uint8Array): void {
     if (this.#closed) return
-    try {
-      if (!this.#port.send(bytes)) this.#blocked = true
-    } catch (error) {
-      this.#options.onFailure(error instanceof Error ? error : new Error(String(error)))
+    if (bytes.byteLength > COPY_BYTES_MAX) {
+      this.#flush()
+      this.#send(bytes)
+      return
     }
+    this.#batch.push(bytes)
+    this.#batchBytes += bytes.byteLength
+    if (this.#batchBytes > COPY_BYTES_MAX) this.#flush()
+    else this.#flushing ??= setImmediate(() => this.#flush())
   }
 
   /** Called inside `whenWritable`. */
@@ -74,16 +86,37 @@ export class FrameWriter {
   /** A frame that must not wait; a remote that makes us write such without end and reads nothing is given up. */
   control(frame: Uint8Array): void {
     const { remote, outboundBytesMax } = this.#options
-    if (this.#closed || this.#port.queuedBytes <= outboundBytesMax) return this.write(frame)
-    this.#options.onFailure(tooLarge(`queue to ${remote}`, this.#port.queuedBytes, outboundBytesMax))
+    const { queuedBytes } = this.#port
+    if (this.#closed || queuedBytes <= outboundBytesMax) return this.write(frame)
+    this.#options.onFailure(tooLarge(`queue to ${remote}`, queuedBytes, outboundBytesMax))
   }
 
-  /** Nothing is written any more; what waits is let go. */
+  /** What was written goes out; nothing is written any more, and what waits is let go. */
   close(): void {
     this.#closed = true
+    this.#flush()
     const waiting = this.#waiting
     this.#waiting = []
     for (const write of waiting) write()
+  }
+
+  #flush(): void {
+    clearImmediate(this.#flushing)
+    this.#flushing = undefined
+    const batch = this.#batch
+    if (batch.length === 0) return
+    this.#batch = []
+    this.#batchBytes = 0
+    this.#send(batch.length === 1 ? batch[0]! : Buffer.concat(batch))
+  }
+
+  #send(bytes: Uint8Array): void {
+    try {
+      if (!this.#port.send(bytes)) this.#blocked = true
+    } catch (error) {
+      // A writer that is closed writes its last words, heard or not.
+      if (!this.#closed) this.#options.onFailure(error instanceof Error ? error : new Error(String(error)))
+    }
   }
 
   #onDrain(): void {
