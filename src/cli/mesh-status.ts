@@ -55,7 +55,9 @@ export function describeStatus(status: PeerStatus): string {
   if (files.underReplicated > 0)
     worries.push(yellow(`${counted(files.underReplicated, 'partition')} with too few copies`))
   if (files.slotsMoving > 0) worries.push(`${counted(files.slotsMoving, 'slot')} on the move`)
-  lines.push(worries.length === 0 ? 'all copies are there' : worries.join('; '))
+  const isCertain = members.every(({ state, liveness }) => state !== 'up' || liveness === 'alive')
+  const calm = isCertain ? 'all copies are there' : 'no copy is known to be lost, but not all peers answer'
+  lines.push(worries.length === 0 ? calm : worries.join('; '))
   lines.push(
     '',
     colors.dim(
@@ -73,7 +75,8 @@ export function memberTable({ members, peerId }: Pick<PeerStatus, 'members' | 'p
       member.role === 'leader' ? colors.green('leader') : member.role,
       health(member),
       member.host,
-      member.addresses[0] ?? '',
+      // Short enough for a terminal, and enough to attach to or to join.
+      member.addresses[0]?.replace(/\/p2p\/.*/, '') ?? '',
       member.peerId.slice(-6),
     ])
   const titles = ['PEER', 'ROLE', 'STATE', 'HOST', 'ADDRESS', 'ID']
