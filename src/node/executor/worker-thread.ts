@@ -51,15 +51,20 @@ interface Current {
   streams: Map<number, { credit: number; wake: (() => void) | undefined; abort: AbortController }>
 }
 
+/** How often the heap of a running task is looked at: at a gigabyte a second, memory for a tenth of that is at risk. */
+const HEAP_LOOK_MS = 100
+
 /** One worker thread: runs one task at a time, and may die of it without hurting the peer. */
 export class WorkerThread {
   readonly #services: WorkerServices
   readonly #cancelFlag = new SharedArrayBuffer(4)
   readonly #worker: Worker
+  readonly #oldSpaceMb: number
   readonly #plans = new Set<string>()
   readonly #onExit: (thread: WorkerThread) => void
   #current: Current | undefined
   #lastError: Error | undefined
+  #outOfMemory = false
   #dead = false
 
   constructor(options: {
@@ -69,10 +74,11 @@ export class WorkerThread {
     onExit: (thread: WorkerThread) => void
   }) {
     this.#services = options.services
+    this.#oldSpaceMb = options.oldSpaceMb
     this.#onExit = options.onExit
     this.#worker = new Worker(new URL('./task-worker.ts', import.meta.url), {
       workerData: { ...options.settings, cancelFlag: this.#cancelFlag } satisfies WorkerSettings,
-      resourceLimits: { maxOldGenerationSizeMb: options.oldSpaceMb },
+      resourceLimits: { maxOldGenerationSizeMb: 2 * options.oldSpaceMb },
       stdout: true,
       stderr: true,
       execArgv: [],
@@ -110,7 +116,32 @@ export class WorkerThread {
     const known = this.#plans.has(task.jobId)
     this.#plans.add(task.jobId)
     this.post({ type: 'run', jobId: task.jobId, plan: known ? undefined : plan, input: task.input })
+    this.#watchHeap(this.#current)
     return done.promise
+  }
+
+  /**
+   * V8 ends the whole process, not just the worker, when one allocation (a Map that doubles) takes the heap far over its
+   * limit. So the limit is twice what a task may hold, and the task is ended here when it comes near: with garbage, a heap
+   * grows to halfway between what lives and the limit, which a task that keeps to what it may hold does not reach.
+   */
+  #watchHeap(current: Current): void {
+    const limitBytes = 1.5 * this.#oldSpaceMb * 1024 * 1024
+    const look = (): void => {
+      this.#worker.getHeapStatistics().then(
+        ({ used_heap_size: usedBytes }) => {
+          if (this.#current !== current || usedBytes <= limitBytes) return
+          this.#outOfMemory = true
+          void this.terminate()
+        },
+        () => {
+          // It has ended meanwhile.
+        },
+      )
+    }
+    const timer = setInterval(look, HEAP_LOOK_MS)
+    timer.unref()
+    void current.done.promise.then(() => clearInterval(timer))
   }
 
   /** Asks the task to stop at its next slice; ends the thread when it has not stopped after the grace time. */
@@ -239,14 +270,15 @@ export class WorkerThread {
   #onWorkerExit(code: number): void {
     this.#dead = true
     const { code: reasonCode } = (this.#lastError ?? {}) as { code?: string }
-    const memory = reasonCode === 'ERR_WORKER_OUT_OF_MEMORY'
+    const memory = this.#outOfMemory || reasonCode === 'ERR_WORKER_OUT_OF_MEMORY'
+    const limitBytes = this.#oldSpaceMb * 1024 * 1024
     const task = this.#current?.task.input.id
     const reason = this.#lastError?.message ?? `the worker thread exited with code ${code}`
     const error = memory
       ? new ShoalError(
           'TASK_OOM',
-          { peer: '', stage: task?.stage ?? 0, partition: task?.partition ?? 0, limitBytes: 0 },
-          `the worker ran out of memory: ${reason}`,
+          { peer: '', stage: task?.stage ?? 0, partition: task?.partition ?? 0, limitBytes },
+          `the task held more than the ${this.#oldSpaceMb} MB that a worker has; more partitions make smaller tasks`,
         )
       : new ShoalError('INTERNAL', { reason }, `the worker thread ended under the task: ${reason}`)
     this.#finish({ type: 'worker-died', error: toWire(error) })
