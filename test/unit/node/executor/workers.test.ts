@@ -18,7 +18,7 @@ async function planOf(action: (context: DatasetContext) => Promise<unknown>): Pr
   let plan: Plan | undefined
   const runner: JobRunner = {
     // The plan is all that is wanted of it.
-    async *run(given) {
+    run(given) {
       plan = given
       throw new ShoalError('CANCELLED', { what: 'this run' })
     },
@@ -202,7 +202,7 @@ describe('tasks that must stop', () => {
         .range(0, 1e12, 1, 1)
         .map(n => {
           if (n === 0) console.log('begun')
-          while (endless);
+          if (endless) for (;;);
           return n
         })
         .filter(n => n < 0)
