@@ -36,7 +36,13 @@ export async function main(argv: readonly string[]): Promise<void> {
     process.exitCode = error instanceof CommanderError ? usageExit(error) : reportError(error, settings)
   }
   // A job's module may go on after its last line.
-  if (!isJob) setTimeout(() => process.exit(), LINGER_MS).unref()
+  if (!isJob) setTimeout(exitWhenRead, LINGER_MS).unref()
+}
+
+/** Not before whoever reads our output, such as a pager, has got all of it. */
+function exitWhenRead(): void {
+  if (process.stdout.writableLength === 0) process.exit()
+  process.stdout.once('drain', () => process.exit())
 }
 
 function program(): Command {

@@ -15,7 +15,7 @@ import {
   type PeerStatus,
 } from '../node/index.ts'
 import { interruptible } from './interrupt.ts'
-import { runningPeers, startPeer, stopPeers, type RunningPeer } from './local-peers.ts'
+import { runningPeers, startPeer, stopPeers } from './local-peers.ts'
 import { memberTable } from './mesh-status.ts'
 import type { Settings } from './settings.ts'
 import { StatusLine } from './status-line.ts'
@@ -33,6 +33,8 @@ const PEERS_DEFAULT = 3
 /** From the last peer's start until all agree: an election, and one voter added after another. */
 const AGREE_TIMEOUT_MS = 60_000
 const POLL_MS = 50
+/** Between looks whether all still run. */
+const WATCH_MS = 300
 
 /**
  * Starts what is missing of the local mesh, and waits until its peers agree. When one fails, those started by this call
@@ -44,7 +46,11 @@ export async function up(options: UpOptions, settings: Settings): Promise<void> 
   const present = await directory.names()
   const running = await runningPeers(directory)
   const names = namesOf(present, options.peers)
-  const missing = names.filter(name => !running.some(peer => peer.name === name))
+  const isMember = (name: string): boolean => existsSync(join(directory.dataDirectory(name), 'mesh.json'))
+  const missing = names
+    .filter(name => !running.some(peer => peer.name === name))
+    // Whoever knows the mesh goes first: another could only found a new one.
+    .sort((a, b) => Number(isMember(b)) - Number(isMember(a)))
   await makeKey(directory, present)
   const workers = options.workers ?? Math.max(1, Math.floor(availableParallelism() / names.length))
   await interruptible(async signal => {
@@ -60,7 +66,7 @@ export async function up(options: UpOptions, settings: Settings): Promise<void> 
       await stopPeers(directory, started, { wait: true })
       throw error
     }
-    if (options.foreground === true) await stay(directory, names, signal)
+    if (options.foreground === true) await stay(directory, signal)
   })
 }
 
@@ -206,32 +212,22 @@ ${cyan('shoal status')}                  see the mesh
 ${cyan('shoal down')}                    stop it; the data stays in ${directory.path}`)
 }
 
-/** Until Ctrl-C, which takes the mesh down; says which peer ends before. */
-async function stay(directory: MeshDirectory, names: readonly string[], signal: AbortSignal): Promise<void> {
-  let watched = await runningPeers(directory)
+/** Until Ctrl-C, which takes the mesh down; says which peer ends before. Those started from elsewhere belong to it, too. */
+async function stay(directory: MeshDirectory, signal: AbortSignal): Promise<void> {
   note('\nCtrl-C stops them.')
-  try {
-    while (watched.length > 0) {
-      await sleep(POLL_MS * 4, { signal })
-      const left = watched.filter(isRunning)
-      for (const { name } of watched) {
-        if (!left.some(peer => peer.name === name))
-          note(`peer ${name} has ended; \`shoal up\` in this folder starts it again`)
-      }
-      watched = left.length === names.length ? left : await merged(directory, left)
+  let watched = await runningPeers(directory)
+  while (!signal.aborted && watched.length > 0) {
+    // Ctrl-C is what was waited for, not a failure.
+    await sleep(WATCH_MS, { signal }).catch(() => {})
+    for (const { name } of watched.filter(peer => !isRunning(peer))) {
+      note(`peer ${name} has ended; \`shoal up\` in this folder starts it again`)
     }
-    note('no peer is left')
-  } finally {
-    const left = await runningPeers(directory)
-    if (left.length > 0) {
-      note(`stopping ${counted(left.length, 'peer')} …`)
-      await stopPeers(directory, left, { wait: true })
-    }
+    watched = await runningPeers(directory)
   }
-}
-
-/** Those that somebody started again meanwhile belong to the mesh, too. */
-async function merged(directory: MeshDirectory, left: readonly RunningPeer[]): Promise<RunningPeer[]> {
-  const running = await runningPeers(directory)
-  return running.length === 0 ? [...left] : running
+  if (watched.length === 0) {
+    note('no peer is left')
+    return
+  }
+  note(`stopping ${counted(watched.length, 'peer')} …`)
+  await stopPeers(directory, watched, { wait: true })
 }

@@ -309,6 +309,19 @@ test('a peer that cannot start: its own error is shown, and what was started is 
   expect((await shoal(['down'], { cwd: broken.path })).stdout).toBe('no peer runs here\n')
 })
 
+test('up in the foreground stays until Ctrl-C, which is no failure and takes the mesh down', async () => {
+  await using place = await tempFolder('cli-foreground')
+  const command = startShoal(['up', '--peers', '1', '--workers', '1', '--foreground'], { cwd: place.path })
+  await waitFor('the mesh to be up', () => command.output().includes('Ctrl-C stops them'))
+  const { pid } = JSON.parse(await readFile(join(place.path, '.shoal/run/p1.json'), 'utf8')) as {
+    pid: number
+  }
+  expect(isUp(pid)).toBe(true)
+  command.kill('SIGINT')
+  expect((await command.ended).code).toBe(0)
+  expect(isUp(pid)).toBe(false)
+})
+
 test('up starts only what is missing; down stops all; up again brings the files back', async () => {
   const bytes = Buffer.from('one\ntwo\n'.repeat(1000))
   expect((await shoal(['fs', 'put', '-', '/kept.txt'], { cwd, input: bytes })).code).toBe(0)

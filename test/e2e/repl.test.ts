@@ -94,6 +94,20 @@ test('Ctrl-C cancels the job that runs, and the prompt comes back; so does it fo
   await session.expect(/(?<!\d)4\s+shoal> $/)
 })
 
+test('a line that begins with a dot is explained; .editor takes it', async () => {
+  await using session = await open()
+  session.type('mesh.range(4)')
+  await session.expect(PROMPT)
+  session.type('  .map(n => n * 2)')
+  await session.expect(/the line before has run already: .*\.editor[^]*shoal> $/)
+  session.type('.editor')
+  await session.expect(/Ctrl\+D to finish/)
+  session.type('await mesh.range(4)')
+  session.type('.map(n => n * 2).collect()')
+  session.press(KEYS.ctrlD)
+  await session.expect(/\[ 0, 2, 4, 6 \]\s+shoal> $/)
+})
+
 test('Tab completes members, what operators give, and paths of the mesh', async () => {
   expect(
     (await shoal(['fs', 'put', '-', '/books/whale.txt', '--parents'], { cwd, input: 'Ishmael\n' })).code,

@@ -4,7 +4,9 @@ import type { UpOptions } from '../mesh-up.ts'
 
 export function upCommand(): CommandType {
   const command = new Command('up')
-    .description('Start a mesh of peers on this machine, or what is missing of one.')
+    .description(
+      'Start a mesh of peers on this machine, or what is missing of one. Each counts as a host of its own, so that copies are spread as over machines.',
+    )
     .option('--peers <n>', 'how many (default: as many as there were, else 3)', wholeNumber('--peers', 1, 64))
     .option(
       '--workers <n>',

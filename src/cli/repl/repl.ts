@@ -82,6 +82,7 @@ class Session {
         void this.#complete(line, done)
       },
     })
+    explainDots(server)
     this.#holdKeys(server)
     this.#takeOverInterrupts(server)
     this.#catchStrays(() => server.displayPrompt(true))
@@ -228,6 +229,18 @@ class Session {
     process.on('uncaughtException', report)
     process.on('unhandledRejection', report)
   }
+}
+
+/** Chains are often written with the dot first, but such a line comes too late: the one before has run already. */
+function explainDots(server: REPLServer): void {
+  const action = (): void => {
+    note('the line before has run already: end it with the dot, or type .editor before you paste')
+    server.displayPrompt()
+  }
+  const commands = new Proxy(server.commands, {
+    get: (known, name) => Reflect.get(known, name) ?? (/^\w+\(/.test(String(name)) ? { action } : undefined),
+  })
+  Reflect.set(server, 'commands', commands)
 }
 
 /** An RDD computes nothing until asked: show what it would do, and how to ask. */

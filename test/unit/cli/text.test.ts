@@ -134,9 +134,17 @@ test('status without a leader says what that means, and lists peers in the order
   expect(text).toContain('1 partition with no living copy; 2 partitions with too few copies')
 })
 
-test('status of a healthy mesh names the leader', () => {
+test('status of a healthy mesh names the leader; while not all answer, it does not promise that all copies are there', () => {
   const files = { ...STATUS.files, missing: 0, underReplicated: 0 }
-  const text = plain(describeStatus({ ...STATUS, leader: 'id-2', files }))
+  const members = STATUS.members.map(member => ({
+    ...member,
+    state: 'up' as const,
+    liveness: 'alive' as const,
+  }))
+  const text = plain(describeStatus({ ...STATUS, leader: 'id-2', files, members }))
   expect(text).toMatch(/^p2 leads in term 4; 3 of 3 voters/)
   expect(text).toContain('all copies are there')
+  expect(plain(describeStatus({ ...STATUS, files }))).toContain(
+    'no copy is known to be lost, but not all peers answer',
+  )
 })
