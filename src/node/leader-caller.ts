@@ -24,6 +24,8 @@ const RETRYABLE = new Set<ErrorCode>([...UNHEARD, 'CONNECTION_LOST', 'TIMEOUT', 
 export interface LeaderView {
   /** The leader as this peer knows it, if it knows one. */
   leader(): PeerId | undefined
+  /** Told of every change; returns what ends that. Without it a call waits out a leader that stands still. */
+  onLeader?(listener: () => void): () => void
   /** Peers to ask who leads while this one does not know. */
   others(): PeerId[]
   /** What NO_QUORUM tells the caller. */
@@ -61,13 +63,20 @@ export class LeaderCaller {
     let cause: unknown
     for (;;) {
       options.signal?.throwIfAborted()
-      const leader = hint ?? this.#view.leader() ?? pick(this.#random, this.#view.others())
+      const known = this.#view.leader()
+      const leader = hint ?? known ?? pick(this.#random, this.#view.others())
       hint = undefined
+      // Another peer has begun to lead since: one that stands still, or is cut off, need not be waited for.
+      const isSuperseded = (): boolean => {
+        const now = this.#view.leader()
+        return now !== undefined && now !== known && now !== leader
+      }
       if (leader !== undefined) {
         try {
-          return await this.#try(leader, type, head, options)
+          return await this.#try(leader, type, head, options, isSuperseded)
         } catch (error) {
           if (!(error instanceof ShoalError) || !RETRYABLE.has(error.code)) throw error
+          if (hasCode(error, 'STALE_LEADER') && isSuperseded()) continue
           if (this.#clock.nowMs() >= untilMs && !UNHEARD.has(error.code)) throw error
           cause = error
           if (hasCode(error, 'NOT_LEADER') && error.details.leader !== undefined) {
@@ -96,17 +105,29 @@ export class LeaderCaller {
     type: MessageType<Request, Reply>,
     head: Request,
     options: LeaderCallOptions,
+    isSuperseded: () => boolean,
   ): Promise<Reply> {
-    using signal = withDeadline(`${type.name} at the leader`, LEADER_CALL.tryTimeoutMs, options.signal)
+    using deadline = withDeadline(`${type.name} at the leader`, LEADER_CALL.tryTimeoutMs, options.signal)
+    const superseded = new AbortController()
+    const unwatch = this.#view.onLeader?.(() => {
+      if (!isSuperseded()) return
+      const { term } = this.#view.quorum()
+      superseded.abort(new ShoalError('STALE_LEADER', { term: term - 1, seen: term }))
+    })
+    const signal = AbortSignal.any([deadline, superseded.signal])
     const { body } = options
-    const reply = await raceAbort(
-      this.#transport.call(leader, type, head, {
+    try {
+      const reply = await raceAbort(
+        this.#transport.call(leader, type, head, {
+          signal,
+          timeoutMs: LEADER_CALL.tryTimeoutMs,
+          ...(body === undefined ? {} : { body: bodyOf(body) }),
+        }),
         signal,
-        timeoutMs: LEADER_CALL.tryTimeoutMs,
-        ...(body === undefined ? {} : { body: bodyOf(body) }),
-      }),
-      signal,
-    )
-    return reply.head
+      )
+      return reply.head
+    } finally {
+      unwatch?.()
+    }
   }
 }

@@ -87,6 +87,7 @@ export class MeshLog implements AsyncDisposable {
       random: systemRandom,
       view: {
         leader: () => log.leader()?.peerId,
+        onLeader: listener => log.onLeader(listener),
         others: () => transport.connections().flatMap(({ peer, role }) => (role === 'peer' ? [peer] : [])),
         quorum: () => {
           const { term, voters } = log.status()

@@ -11,7 +11,7 @@ const ask = message({
   reply: z.object({ by: z.string() }),
 })
 
-function mesh(leader: () => PeerId | undefined) {
+function mesh(leader: () => PeerId | undefined, listeners = new Set<() => void>()) {
   const network = new MemoryNetwork()
   const [self, other, third] = ['a', 'b', 'c'].map(name => network.join(name)) as [
     MemoryTransport,
@@ -24,6 +24,12 @@ function mesh(leader: () => PeerId | undefined) {
     random: seededRandom(1),
     view: {
       leader,
+      // Like the log: told at once, too.
+      onLeader: listener => {
+        listeners.add(listener)
+        listener()
+        return () => listeners.delete(listener)
+      },
       others: () => [other.self, third.self],
       quorum: () => ({ term: 7, voters: ['a', 'b', 'c'] }),
     },
@@ -65,4 +71,26 @@ test('the hint of a peer that does not lead is followed', async () => {
   other.handle(ask, () => notLeader(third.self))
   third.handle(ask, () => ({ by: 'c' }))
   expect(await caller.call(ask, {}, { waitMs: 2_000 })).toEqual({ by: 'c' })
+})
+
+test('a leader that stands still is not waited for once another one leads, and the next call goes there at once', async () => {
+  const listeners = new Set<() => void>()
+  let leader = 'b' as PeerId
+  const { caller, other, third } = mesh(() => leader, listeners)
+  const asked = Promise.withResolvers<AbortSignal>()
+  other.handle(ask, ({ signal }) => {
+    asked.resolve(signal)
+    return new Promise(() => {})
+  })
+  third.handle(ask, () => ({ by: 'c' }))
+  const answer = caller.call(ask, {})
+  const signal = await asked.promise
+  // The same leader again is no reason to give up.
+  for (const listener of listeners) listener()
+  expect(signal.aborted).toBe(false)
+  leader = third.self
+  for (const listener of listeners) listener()
+  expect(await answer).toEqual({ by: 'c' })
+  await expect.poll(() => signal.aborted).toBe(true)
+  expect(listeners.size).toBe(0)
 })
