@@ -19,8 +19,10 @@ const wireError: z.ZodType<WireError> = z.object({
   code: z.custom<ErrorCode>(value => typeof value === 'string'),
   message: z.string(),
   details: z.record(z.string(), z.unknown()),
-  cause: z.lazy(() => wireError).exactOptional(),
-}) as z.ZodType<WireError>
+  get cause(): z.ZodExactOptional<z.ZodType<WireError>> {
+    return wireError.exactOptional()
+  },
+})
 
 const taskId = z.object({ stage: count, partition: count, attempt: count, term: count })
 

@@ -102,21 +102,19 @@ export class RDD<T> extends DatasetActions<T> {
 
   /** One of each (by content), the first met. */
   distinct(numPartitions?: number): RDD<T> {
-    return this.#steps<Pair<T, null>>('distinct', [{ op: 'map', fn: builtin('withNull') }], false)
-      .#combine<Pair<T, null>>('distinct', partitioning('distinct', numPartitions, undefined), {
-        kind: 'reduce',
-        fn: builtin('first'),
-      })
-      .#steps('distinct', [KEYS], false)
+    const marked = this.#steps<Pair<T, null>>('distinct', [{ op: 'map', fn: builtin('withNull') }], false)
+    const by = partitioning('distinct', numPartitions, undefined)
+    const firsts = marked.#combine<Pair<T, null>>('distinct', by, { kind: 'reduce', fn: builtin('first') })
+    return firsts.#steps('distinct', [KEYS], false)
   }
 
   /** Spreads the elements evenly, one after the other, over `numPartitions` partitions; always shuffles. */
   repartition(numPartitions: number): RDD<T> {
     const partitions = partitionCount('repartition', numPartitions)
     const dealt = builtin('dealOut', [], [partitions])
-    return this.#steps('repartition', [{ op: 'mapPartitions', fn: dealt }], false)
-      .#combine('repartition', { kind: 'custom', partitions, fn: builtin('identity') }, { kind: 'none' })
-      .#steps('repartition', [VALUES], false)
+    const keyed = this.#steps('repartition', [{ op: 'mapPartitions', fn: dealt }], false)
+    const by = { kind: 'custom', partitions, fn: builtin('identity') } as const
+    return keyed.#combine('repartition', by, { kind: 'none' }).#steps('repartition', [VALUES], false)
   }
 
   /**

@@ -37,5 +37,5 @@ function given(command: CommandType): PeerProcessOptions {
   const entries = Object.entries(command.opts()).filter(
     ([name]) => command.getOptionValueSource(name) === 'cli',
   )
-  return Object.fromEntries(entries) as PeerProcessOptions
+  return Object.fromEntries(entries)
 }
