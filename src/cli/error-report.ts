@@ -1,3 +1,4 @@
+import { fileURLToPath } from 'node:url'
 import { hasCode, ShoalError, toWire } from '../base/errors.ts'
 import { EXIT_INTERRUPTED, Interrupted } from './interrupt.ts'
 import { errorColors, note } from './terminal.ts'
@@ -71,12 +72,16 @@ function frames(stack: string): string[] {
     .map(line => `  ${line.trim()}`)
 }
 
+/** Shoal's own sources: frames in them say nothing to the user. */
+const OWN_SOURCES = fileURLToPath(new URL('..', import.meta.url))
+
 /** The user's frames of an error of the user's own program. */
 function ownFrames(error: unknown): string[] {
   if (!(error instanceof Error)) return []
-  return frames(error.stack ?? '').filter(
-    line => !/node:|\/node_modules\/|\/src\/(?:cli|node|rdd|base)\//.test(line),
-  )
+  const isTheirs = (line: string): boolean =>
+    !line.includes(OWN_SOURCES) && !line.includes('node:') && !line.includes('/node_modules/')
+  const stack = (error.stack ?? '').split('\n')
+  return frames(stack.filter(isTheirs).join('\n'))
 }
 
 function fullStack(error: Error): string {
