@@ -42,6 +42,7 @@ export class BenchMesh implements AsyncDisposable {
 
   static async start(options: { peers: number; workers: number }): Promise<BenchMesh> {
     const directory = mkdtempSync(join(tmpdir(), 'shoal-bench-'))
+    running.add(directory)
     try {
       const { peers: count, workers } = options
       const up = ['up', '--peers', String(count), '--workers', String(workers), '--dir', directory, '--json']
@@ -80,7 +81,16 @@ export class BenchMesh implements AsyncDisposable {
   }
 }
 
+/** Directories of meshes that run. */
+const running = new Set<string>()
+
+/** For a benchmark that is interrupted: its peers are processes of their own and would stay. */
+export async function stopAll(): Promise<void> {
+  await Promise.all([...running].map(stop))
+}
+
 async function stop(directory: string): Promise<void> {
+  running.delete(directory)
   await shoal(['down', '--dir', directory, '--json'])
   await rm(directory, { recursive: true, force: true })
 }

@@ -4,6 +4,7 @@
  * `engine.ts` and `closure.ts` beside this file measure parts of a worker in one process.
  */
 import { parseArgs } from 'node:util'
+import { stopAll } from './bench-mesh.ts'
 import { numericChain, wordCount } from './compute.ts'
 import { failover } from './failover.ts'
 import { Figures } from './figures.ts'
@@ -25,6 +26,11 @@ const unknown = positionals.filter(name => !Object.hasOwn(BENCHES, name))
 if (unknown.length > 0) {
   console.error(`no such benchmark: ${unknown.join(', ')}; there are ${Object.keys(BENCHES).join(', ')}`)
   process.exit(2)
+}
+for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+  process.once(signal, () => {
+    void stopAll().finally(() => process.exit(130))
+  })
 }
 const figures = new Figures()
 for (const [name, bench] of Object.entries(BENCHES)) {
