@@ -366,9 +366,11 @@ export class RDD<T> extends DatasetActions<T> {
   ): RDD<U> {
     const count = numPartitions === undefined ? {} : { partitions: partitionCount(label, numPartitions) }
     const pairs = steps.length === 0 ? this : this.#steps<Pair<unknown, T>>(label, steps, false)
-    return pairs
-      .#combine(label, { kind: 'range', ascending, ...count }, { kind: 'none' })
-      .#steps(label, [{ op: 'sort', by: builtin('pairKey'), ascending }], true)
+    return pairs.#combine(label, { kind: 'range', ascending, ...count }, { kind: 'none' }).#steps(
+      label,
+      [{ op: 'sort', by: builtin('pairKey'), ascending }],
+      true,
+    )
   }
 
   #by<K>(
