@@ -73,13 +73,15 @@ function frames(stack: string): string[] {
 }
 
 /** Shoal's own sources: frames in them say nothing to the user. */
-const OWN_SOURCES = fileURLToPath(new URL('..', import.meta.url))
+const OWN_SOURCES = ['..', '../../bin'].map(folder => fileURLToPath(new URL(folder, import.meta.url)))
 
 /** The user's frames of an error of the user's own program. */
 function ownFrames(error: unknown): string[] {
   if (!(error instanceof Error)) return []
   const isTheirs = (line: string): boolean =>
-    !line.includes(OWN_SOURCES) && !line.includes('node:') && !line.includes('/node_modules/')
+    !OWN_SOURCES.some(own => line.includes(own)) &&
+    !line.includes('node:') &&
+    !line.includes('/node_modules/')
   const stack = (error.stack ?? '').split('\n')
   return frames(stack.filter(isTheirs).join('\n'))
 }
