@@ -1,15 +1,17 @@
 /**
  * How fast one encrypted libp2p stream of a peer's own host is between two processes: what no transfer between peers can
- * beat. Run as a process (`node encrypted-stream.ts ADDRESS BYTES`) it is the sender.
+ * beat. Both ends are processes of their own, tuned as peers are: `receive BYTES` starts the other, `send ADDRESS BYTES`.
  */
 import { fileURLToPath } from 'node:url'
 import { multiaddr } from '@multiformats/multiaddr'
 import { silentLogger } from '../../src/base/index.ts'
+import { tuneForStreams } from '../../src/node/index.ts'
 import { passingIdentity } from '../../src/node/net/index.ts'
 import { createHost, type Host } from '../../src/node/net/libp2p-host.ts'
 import { streamPort } from '../../src/node/net/stream-port.ts'
 import { run } from './bench-mesh.ts'
 
+const SCRIPT = fileURLToPath(import.meta.url)
 const PROTOCOL = '/shoal-bench/stream/1'
 const CHUNK = new Uint8Array(256 * 1024)
 
@@ -19,8 +21,12 @@ async function host(role: 'peer' | 'client'): Promise<Host> {
   return await createHost({ key, listen, secret: new Uint8Array(32), role, logger: silentLogger })
 }
 
-/** Takes what another process sends. @returns the time from the first byte to the last, in ms. */
+/** The time from the first byte to the last, in ms. */
 export async function encryptedStreamMs(bytes: number): Promise<number> {
+  return Number(await run([SCRIPT, 'receive', String(bytes)]))
+}
+
+async function receive(bytes: number): Promise<number> {
   const receiver = await host('peer')
   try {
     const received = Promise.withResolvers<number>()
@@ -36,7 +42,7 @@ export async function encryptedStreamMs(bytes: number): Promise<number> {
       })
     })
     const address = receiver.getMultiaddrs()[0]!.toString()
-    const sender = run([fileURLToPath(import.meta.url), address, String(bytes)])
+    const sender = run([SCRIPT, 'send', address, String(bytes)])
     const [tookMs] = await Promise.all([received.promise, sender])
     return tookMs
   } finally {
@@ -59,4 +65,9 @@ async function send(address: string, bytes: number): Promise<void> {
   await sender.stop()
 }
 
-if (process.argv[1] === fileURLToPath(import.meta.url)) await send(process.argv[2]!, Number(process.argv[3]))
+if (process.argv[1] === SCRIPT) {
+  tuneForStreams()
+  const [, , part, ...rest] = process.argv
+  if (part === 'receive') console.log(await receive(Number(rest[0])))
+  else await send(rest[0]!, Number(rest[1]))
+}

@@ -77,8 +77,9 @@ export function mbPerSecond(bytes: number, tookMs: number): string {
 }
 
 /**
- * Runs the contenders in turn, `rounds` times after one round that does not count, so that a busy machine disturbs all
- * of them alike. @returns each one's median time in ms.
+ * Runs the contenders in turn, `rounds` times after one round that does not count, so that they meet the same machine.
+ * Other load still favours the one with more processes, which gets more of the cores: ratios count on a quiet machine.
+ * @returns each one's median time in ms.
  */
 export async function interleaved<Name extends string>(
   rounds: number,
