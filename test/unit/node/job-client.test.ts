@@ -11,6 +11,9 @@ import {
   type PartialResult,
 } from '../../../src/rdd/index.ts'
 
+/** The default second is short on a machine that is busy with other tests. */
+const PATIENCE = { timeout: 10_000 }
+
 beforeEach(() => {
   vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval', 'performance'] })
 })
@@ -74,7 +77,7 @@ function started(mesh: FakeMesh): {
 }
 
 async function submitted(mesh: FakeMesh): Promise<void> {
-  await vi.waitFor(() => expect(mesh.asked).toContain(submitJob.name))
+  await vi.waitFor(() => expect(mesh.asked).toContain(submitJob.name), PATIENCE)
 }
 
 test('a job whose requester reaches no leader for a whole lease fails with what it was told', async () => {

@@ -13,6 +13,9 @@ import {
 } from '../../../src/rdd/index.ts'
 import { MemoryNetwork, type MemoryTransport } from '../../support/memory-transport.ts'
 
+/** The default second is short on a machine that is busy with other tests. */
+const PATIENCE = { timeout: 10_000 }
+
 const PLAN = encodePlan({
   version: 1,
   nodes: [
@@ -102,7 +105,7 @@ test('the end of a job never reaches the log before its start, however slow the 
   leader.close('s/1')
   await vi.advanceTimersByTimeAsync(0)
   slow.resolve()
-  await vi.waitFor(() => expect(recorded.map(({ type }) => type)).toEqual(['job-start', 'job-end']))
+  await vi.waitFor(() => expect(recorded.map(({ type }) => type)).toEqual(['job-start', 'job-end']), PATIENCE)
 })
 
 test('a job that an earlier leader listed and whose requester never came back is listed as cancelled', async () => {
@@ -166,7 +169,7 @@ test('an executor with more outputs than a message head can list is asked for th
   leader = leaderOf(network.join('second'), ['b'])
   leader.start()
   submit()
-  await vi.waitFor(() => expect(told.handed).toEqual([0]))
+  await vi.waitFor(() => expect(told.handed).toEqual([0]), PATIENCE)
 })
 
 test('a job that ended without this leader leaves nothing at the executors', async () => {
@@ -174,8 +177,11 @@ test('a job that ended without this leader leaves nothing at the executors', asy
   leader = leaderOf(network.join('second'), ['b'])
   leader.start()
   submit()
-  await vi.waitFor(() => expect(told.handed).toEqual([0]))
+  await vi.waitFor(() => expect(told.handed).toEqual([0]), PATIENCE)
   leader.close('of-an-earlier-leader/1')
   expect(() => leader.cancel('of-an-earlier-leader/2', 'stop')).toThrow('no job')
-  await vi.waitFor(() => expect(told.forgotten).toEqual(['of-an-earlier-leader/1', 'of-an-earlier-leader/2']))
+  await vi.waitFor(
+    () => expect(told.forgotten).toEqual(['of-an-earlier-leader/1', 'of-an-earlier-leader/2']),
+    PATIENCE,
+  )
 })
