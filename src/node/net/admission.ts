@@ -9,6 +9,7 @@ import type {
 import { byteStream } from '@libp2p/utils'
 import { shortPeer } from '../../base/index.ts'
 import type { Logger } from '../../base/index.ts'
+import { lenientWrites } from './lenient-writes.ts'
 
 /** Starts the message of every error of a failed admission: libp2p keeps nothing else of an error. */
 export const ADMISSION_FAILED = 'mesh admission failed'
@@ -74,6 +75,7 @@ async function prove(secured: SecuredConnection, context: ProofContext): Promise
   const timeout = AbortSignal.timeout(ADMISSION_TIMEOUT_MS)
   const signal = context.signal === undefined ? timeout : AbortSignal.any([timeout, context.signal])
   inOneRecord(secured.connection)
+  lenientWrites(secured.connection)
   const stream = byteStream(secured.connection, { maxBufferSize: 1 << 20 })
   try {
     const nonce = randomBytes(NONCE_BYTES)
