@@ -5,6 +5,9 @@ export const ROUNDS = Number(process.env['SHOAL_ROUNDS'] ?? 20)
 /** Decides who is killed when; the same seed makes the same choices, though never the same machine. */
 export const SEED = Number(process.env['SHOAL_SEED'] ?? Math.floor(Math.random() * 2 ** 31))
 
+/** Rounds in a row after which the peers would not agree any more: the rest would only wait in vain. */
+const UNHEALED_MAX = 2
+
 interface Scenario {
   name: string
   rounds: number
@@ -25,7 +28,7 @@ export class ChaosRounds {
 
   /**
    * @param play One round; what it throws is a failure.
-   * @param heal Between rounds, after failures too; when it fails the scenario ends.
+   * @param heal Between rounds, after failures too; failing counts as a failure, and twice in a row ends the scenario.
    * @returns what failed, each with how to repeat it.
    */
   async run(
@@ -37,6 +40,7 @@ export class ChaosRounds {
     const scenario: Scenario = { name, rounds: 0, failures: [], timesMs: new Map() }
     this.#scenarios.push(scenario)
     console.log(`${name}: ${rounds} rounds, seed ${SEED} (repeat: SHOAL_SEED=${SEED} npm run test:chaos)`)
+    let unhealed = 0
     for (let round = 1; round <= rounds; round++) {
       scenario.rounds = round
       try {
@@ -51,7 +55,14 @@ export class ChaosRounds {
         console.error(`${name}, round ${round}, seed ${SEED}:`, error)
         scenario.failures.push(`round ${round} (seed ${SEED}): ${String(error)}`)
       }
-      await heal()
+      try {
+        await heal()
+        unhealed = 0
+      } catch (error) {
+        console.error(`${name}, after round ${round}, seed ${SEED}:`, error)
+        scenario.failures.push(`after round ${round} (seed ${SEED}): ${String(error)}`)
+        if (++unhealed === UNHEALED_MAX) break
+      }
     }
     return scenario.failures
   }

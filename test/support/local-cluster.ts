@@ -117,11 +117,19 @@ export class LocalCluster implements AsyncDisposable {
     return this.running().filter(peer => peer !== leader)
   }
 
-  /** Peers that were killed or paused run again, and the mesh agrees; those that never served are left alone. */
+  /**
+   * Peers that were killed or paused run again, and the mesh agrees; those that never served are left alone.
+   * @throws when a peer had ended by itself, after it runs again.
+   */
   async heal(): Promise<void> {
     for (const peer of this.peers) peer.resume()
+    const crashes = this.peers.flatMap(peer => {
+      const crash = peer.takeCrash()
+      return crash === undefined ? [] : [`${peer.name} ended by itself: ${crash}`]
+    })
     await Promise.all(this.peers.filter(peer => !peer.isRunning && peer.id !== '').map(peer => peer.start()))
     await this.ready()
+    if (crashes.length > 0) throw new Error(crashes.join('\n'))
   }
 
   /** Every running peer agrees on leader, members and voters, and all of them are up and alive. */

@@ -38,6 +38,7 @@ export class PeerProcess {
   #addresses: string[] = []
   #seq = 0
   #paused = false
+  #crash: string | undefined
   readonly #questions = new Map<number, (status: PeerStatus) => void>()
 
   constructor(settings: PeerSettings, logFile: string) {
@@ -95,7 +96,10 @@ export class PeerProcess {
     })
     child.once('exit', (code, signal) => {
       running.delete(child)
-      if (this.#child === child) this.#child = undefined
+      if (this.#child === child) {
+        this.#child = undefined
+        if (this.#id !== '') this.#crash = `exit ${code ?? signal}\n${this.logTail(20)}`
+      }
       serving.reject(new PeerStartError(this.name, `exit ${code ?? signal}`, this.logTail()))
     })
     using deadline = withDeadline(`the start of ${this.name}`, START_TIMEOUT_MS)
@@ -121,12 +125,20 @@ export class PeerProcess {
   async #end(signal: NodeJS.Signals): Promise<number | null> {
     const child = this.#child
     if (child === undefined) return null
+    this.#child = undefined
     const ended = once(child, 'exit') as Promise<[number | null]>
     child.kill(signal)
-    if (this.#paused && signal !== 'SIGKILL') this.resume()
+    if (this.#paused) child.kill('SIGCONT')
     using deadline = withDeadline(`the end of ${this.name} by ${signal}`, END_TIMEOUT_MS)
     const [code] = await raceAbort(ended, deadline)
     return code
+  }
+
+  /** How it ended when nobody had asked it to, once. */
+  takeCrash(): string | undefined {
+    const crash = this.#crash
+    this.#crash = undefined
+    return crash
   }
 
   /** SIGSTOP: it stands still, with all its connections open. */
