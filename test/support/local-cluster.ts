@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -17,9 +17,13 @@ export class LocalCluster implements AsyncDisposable {
   readonly #clients = new Set<Mesh>()
   #key: Uint8Array | undefined
 
+  /** When the tests are interrupted; the peers have been killed by then. */
+  readonly #removeNow = (): void => rmSync(this.directory, { recursive: true, force: true })
+
   private constructor(settings: ClusterSettings) {
     this.#settings = settings
     mkdirSync(join(this.directory, 'log'))
+    process.once('exit', this.#removeNow)
   }
 
   /** Resolves when all peers are members and the mesh has the voters its size asks for. */
@@ -168,5 +172,6 @@ export class LocalCluster implements AsyncDisposable {
     await Promise.allSettled([...this.#clients].map(client => client.close()))
     await Promise.allSettled(this.peers.map(peer => peer.kill()))
     await rm(this.directory, { recursive: true, force: true, maxRetries: 5 })
+    process.off('exit', this.#removeNow)
   }
 }
