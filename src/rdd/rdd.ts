@@ -366,11 +366,8 @@ export class RDD<T> extends DatasetActions<T> {
   ): RDD<U> {
     const count = numPartitions === undefined ? {} : { partitions: partitionCount(label, numPartitions) }
     const pairs = steps.length === 0 ? this : this.#steps<Pair<unknown, T>>(label, steps, false)
-    return pairs.#combine(label, { kind: 'range', ascending, ...count }, { kind: 'none' }).#steps(
-      label,
-      [{ op: 'sort', by: builtin('pairKey'), ascending }],
-      true,
-    )
+    const ranged = pairs.#combine(label, { kind: 'range', ascending, ...count }, { kind: 'none' })
+    return ranged.#steps(label, [{ op: 'sort', by: builtin('pairKey'), ascending }], true)
   }
 
   #by<K>(
