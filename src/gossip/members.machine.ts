@@ -1,6 +1,6 @@
 import { invariant, ShoalError, toWire } from '../base/index.ts'
 import type { ApplyContext, PeerId, SubMachine, WireError } from '../base/index.ts'
-import { membersSnapshot } from './messages.ts'
+import { membersSnapshot, WEIGHT_DEFAULT } from './messages.ts'
 import type { MemberCommand, MemberRecord } from './messages.ts'
 
 export type MemberResult =
@@ -21,9 +21,21 @@ export class Members implements SubMachine<MemberCommand, MemberResult> {
   readonly #members = new Map<PeerId, MemberRecord>()
 
   apply(command: MemberCommand, context: ApplyContext): MemberResult {
-    if (command.type === 'peer-join') return this.#join(command, context)
-    if (command.type === 'peer-remove') return { ok: true, changed: this.#members.delete(command.peerId) }
-    return this.#enter(command.peerId, STATE_AFTER[command.type], context)
+    const { peerId } = command
+    switch (command.type) {
+      case 'peer-join':
+        return this.#join(command, context)
+      case 'peer-remove':
+        return { ok: true, changed: this.#members.delete(peerId) }
+      case 'peer-drain':
+        return this.#change(peerId, { draining: command.cancel !== true })
+      case 'peer-weigh':
+        return this.#change(peerId, { weight: command.weight })
+      case 'peer-up':
+      case 'peer-down':
+      case 'peer-leave':
+        return this.#enter(peerId, STATE_AFTER[command.type], context)
+    }
   }
 
   /** In the order of their first join. */
@@ -36,7 +48,7 @@ export class Members implements SubMachine<MemberCommand, MemberResult> {
   }
 
   snapshot(): unknown {
-    return { version: 1, members: this.members() }
+    return { version: 2, members: this.members() }
   }
 
   restore(snapshot: unknown): void {
@@ -56,7 +68,7 @@ export class Members implements SubMachine<MemberCommand, MemberResult> {
   }
 
   #join(command: Extract<MemberCommand, { type: 'peer-join' }>, context: ApplyContext): MemberResult {
-    const { peerId, name, addresses, labels, directoryId } = command
+    const { peerId, name, addresses, labels, directoryId, weight } = command
     const known = this.#members.get(peerId)
     if (known === undefined) {
       if (this.#members.size >= MEMBERS_MAX)
@@ -69,6 +81,8 @@ export class Members implements SubMachine<MemberCommand, MemberResult> {
         addresses,
         labels,
         directoryId,
+        weight: weight ?? WEIGHT_DEFAULT,
+        draining: false,
         state,
         sinceMs: timeMs,
         joinedIndex: index,
@@ -80,7 +94,7 @@ export class Members implements SubMachine<MemberCommand, MemberResult> {
       const text = `${peerId} is a member of this mesh with another data directory; remove its identity key to join as a new peer`
       return refused(new ShoalError('PEER_AMNESIA', { peer: peerId }, text))
     }
-    this.#members.set(peerId, { ...known, name, addresses, labels })
+    this.#members.set(peerId, { ...known, name, addresses, labels, weight: weight ?? known.weight })
     return {
       ...this.#enter(peerId, 'up', context),
       ok: true,
@@ -91,17 +105,28 @@ export class Members implements SubMachine<MemberCommand, MemberResult> {
 
   #enter(peer: PeerId, state: MemberRecord['state'], context: ApplyContext): MemberResult {
     const known = this.#members.get(peer)
-    if (known === undefined) {
-      const reason = 'it is no member of this mesh'
-      return refused(
-        new ShoalError('NOT_ADMITTED', { peer, reason }, `${peer}: ${reason}; it has to join first`),
-      )
-    }
+    if (known === undefined) return stranger(peer)
     if (known.state === state) return { ok: true, changed: false, member: known }
-    const member = { ...known, state, sinceMs: context.timeMs }
+    // A peer that was drained and is started again is meant to take part again.
+    const draining = known.draining && known.state !== 'left'
+    const member = { ...known, state, draining, sinceMs: context.timeMs }
     this.#members.set(peer, member)
     return { ok: true, changed: true, member }
   }
+
+  #change(peer: PeerId, change: Partial<Pick<MemberRecord, 'draining' | 'weight'>>): MemberResult {
+    const known = this.#members.get(peer)
+    if (known === undefined) return stranger(peer)
+    const member = { ...known, ...change }
+    const changed = member.draining !== known.draining || member.weight !== known.weight
+    if (changed) this.#members.set(peer, member)
+    return { ok: true, changed, member }
+  }
+}
+
+function stranger(peer: PeerId): MemberResult {
+  const reason = 'it is no member of this mesh'
+  return refused(new ShoalError('NOT_ADMITTED', { peer, reason }, `${peer}: ${reason}; it has to join first`))
 }
 
 function refused(error: ShoalError): MemberResult {

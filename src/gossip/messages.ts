@@ -105,6 +105,12 @@ export const membersBatch = z.object({ updates })
 
 // ---- Members: what the replicated log says of them (commands of `members.machine.ts`).
 
+/** Share of the data of a member that does not say: all peers count the same, whatever their disks. */
+export const WEIGHT_DEFAULT = 1
+/** A peer of this weight takes a thousand times the data of an ordinary one; more is a slip of the pen. */
+export const WEIGHT_MAX = 1_000
+const weight = z.number().min(0).max(WEIGHT_MAX)
+
 const peerJoin = z.object({
   type: z.literal('peer-join'),
   peerId,
@@ -113,6 +119,8 @@ const peerJoin = z.object({
   labels: memberInfo.shape.labels,
   /** Drawn at random when the data directory was made: with another one the peer has forgotten what it promised. */
   directoryId: z.string().min(1).max(64),
+  /** Share of the data it asks for; without it a known peer keeps the one it has, a new one gets `WEIGHT_DEFAULT`. */
+  weight: weight.optional(),
 })
 export const memberCommand = z.discriminatedUnion('type', [
   peerJoin,
@@ -120,10 +128,18 @@ export const memberCommand = z.discriminatedUnion('type', [
   z.object({ type: z.literal('peer-down'), peerId }),
   z.object({ type: z.literal('peer-leave'), peerId }),
   z.object({ type: z.literal('peer-remove'), peerId }),
+  /** Its data and its vote are to go elsewhere; `cancel` takes that back. */
+  z.object({ type: z.literal('peer-drain'), peerId, cancel: z.boolean().optional() }),
+  /** Changes its share of the data while it runs; 0 takes none. */
+  z.object({ type: z.literal('peer-weigh'), peerId, weight }),
 ])
 export type MemberCommand = z.infer<typeof memberCommand>
 
-const memberRecord = peerJoin.omit({ type: true }).extend({
+const memberRecord = peerJoin.omit({ type: true, weight: true }).extend({
+  /** Share of the data it takes, relative to the others; 0 takes none. A draining member takes none, whatever its weight. */
+  weight,
+  /** Everything it holds is being moved off, and it is no candidate for a vote. Ends with `cancel`, or when it comes back after it left. */
+  draining: z.boolean(),
   /** `left` went on purpose and may come back; `down` was found dead by the leader. */
   state: z.enum(['up', 'down', 'left']),
   /** Log time at which it entered its state. */
@@ -134,7 +150,7 @@ const memberRecord = peerJoin.omit({ type: true }).extend({
 /** A member as the replicated state knows it. */
 export type MemberRecord = z.infer<typeof memberRecord>
 
-export const membersSnapshot = z.object({ version: z.literal(1), members: z.array(memberRecord) })
+export const membersSnapshot = z.object({ version: z.literal(2), members: z.array(memberRecord) })
 
 // ---- Election and replicated log: direct messages between peers, hints on the topics `leader` and `vote`.
 

@@ -87,7 +87,8 @@ export class LeaderRole {
 
 /** A member as placement and repair see it. */
 export function repairMember(member: MemberRecord): RepairMember {
-  const { peerId, labels, state } = member
+  const { peerId, labels, state, draining } = member
   const seen = state === 'up' ? 'alive' : state === 'down' ? 'dead' : 'left'
-  return { peerId, host: labels.host, zone: labels.zone, weight: state === 'left' ? 0 : 1, state: seen }
+  const weight = state === 'left' || draining ? 0 : member.weight
+  return { peerId, host: labels.host, zone: labels.zone, weight, state: seen }
 }

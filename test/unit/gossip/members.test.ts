@@ -100,7 +100,7 @@ describe('members in the log', () => {
     expect(copy.snapshot()).toEqual(members.snapshot())
     const next = join('c')
     expect(copy.apply(next, at(4))).toEqual(members.apply(next, at(4)))
-    expect(() => new Members().restore({ version: 2, members: [] })).toThrow(/version/)
+    expect(() => new Members().restore({ version: 3, members: [] })).toThrow(/version/)
   })
 
   it('a malformed command does not pass its schema', () => {
@@ -112,6 +112,51 @@ describe('members in the log', () => {
       { type: 'peer-up', peerId: 'x'.repeat(200) },
     ]) {
       expect(memberCommand.safeParse(bad).success).toBe(false)
+    }
+  })
+
+  it('a drain is marked, taken back, outlasts a death and ends when a peer that left comes back', () => {
+    const members = new Members()
+    const drain = (cancel?: boolean): MemberCommand => ({
+      type: 'peer-drain',
+      peerId: asPeerId('a'),
+      ...(cancel === undefined ? {} : { cancel }),
+    })
+    const draining = (...commands: MemberCommand[]): boolean => {
+      for (const command of commands) expect(members.apply(command, at(1)).ok).toBe(true)
+      return members.member(asPeerId('a'))!.draining
+    }
+    expect(draining(join('a'))).toBe(false)
+    expect(draining(drain())).toBe(true)
+    expect(members.apply(drain(), at(2))).toMatchObject({ ok: true, changed: false })
+    expect(draining(drain(true))).toBe(false)
+    expect(draining(drain(), to('peer-down', 'a'), join('a'))).toBe(true)
+    expect(draining(to('peer-down', 'a'), to('peer-up', 'a'))).toBe(true)
+    expect(draining(to('peer-leave', 'a'))).toBe(true)
+    expect(draining(join('a'))).toBe(false)
+    expect(members.apply({ ...drain(), peerId: asPeerId('x') }, at(3))).toMatchObject({
+      ok: false,
+      error: { code: 'NOT_ADMITTED' },
+    })
+  })
+
+  it('a weight is the one of the join, changes while the peer runs, and stays when a later join names none', () => {
+    const members = new Members()
+    const weight = (): number => members.member(asPeerId('a'))!.weight
+    members.apply(join('a'), at(1))
+    expect(weight()).toBe(1)
+    members.apply({ type: 'peer-weigh', peerId: asPeerId('a'), weight: 2.5 }, at(2))
+    expect(weight()).toBe(2.5)
+    members.apply(join('a'), at(3))
+    expect(weight()).toBe(2.5)
+    const named = { ...join('a'), weight: 4 } as MemberCommand
+    members.apply(named, at(4))
+    expect(weight()).toBe(4)
+    const copy = new Members()
+    copy.restore(unpack(pack(members.snapshot())))
+    expect(copy.snapshot()).toEqual(members.snapshot())
+    for (const bad of [-1, 1_001, Number.NaN, Infinity]) {
+      expect(memberCommand.safeParse({ type: 'peer-weigh', peerId: 'a', weight: bad }).success).toBe(false)
     }
   })
 })
