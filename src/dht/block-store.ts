@@ -1,4 +1,4 @@
-import type { AbortOptions, BlockId } from '../base/index.ts'
+import type { AbortOptions, BlockId, ShoalError } from '../base/index.ts'
 
 /** What a peer knows of a block on its disk. */
 export interface StoredBlock {
@@ -22,6 +22,11 @@ export interface BlockReadOptions extends AbortOptions {
   end?: number
 }
 
+export interface BlockVerifyOptions extends AbortOptions {
+  /** Awaited after each piece was read, with its length: whoever verifies in the background waits here. */
+  pace?: (bytes: number) => Promise<void>
+}
+
 export interface StoreUsage {
   blocks: number
   /** Bytes of the blocks, without their checksums. */
@@ -30,16 +35,20 @@ export interface StoreUsage {
   freeBytes: number
 }
 
+/** A block came (with its size) or went. */
+export type StoreListener = (blockId: BlockId, sizeBytes: number | undefined) => void
+
 /**
  * The blocks of one peer. A block is there whole and durable, or not at all.
  * Errors: DISK_FULL (no space, or the reserve would be touched), DISK_FAILED (the disk said no), CORRUPT_REPLICA
  * (bytes differ from their checksums), NOT_FOUND (no such block), and the signal's reason.
+ * When the disk does not work at all (`failure`), the store holds nothing any more and takes nothing.
  */
 export interface BlockStore extends AsyncDisposable {
   /**
    * Writes all of `source`, resolves when data and checksums are on the disk for good. The chunks must not change
    * after they were yielded. A block that is already there is replaced at once by the new bytes (that is how a
-   * corrupt replica is mended). Ends the source early (`return()`) when it fails.
+   * corrupt replica is mended), and what was put aside of it is deleted. Ends the source early (`return()`) when it fails.
    */
   write(
     blockId: BlockId,
@@ -52,11 +61,30 @@ export interface BlockStore extends AsyncDisposable {
   /** From the checksum file; undefined when there is no such block. */
   stat(blockId: BlockId): Promise<StoredBlock | undefined>
   list(): BlockId[]
-  /** Reads everything and compares chunk checksums and SHA-256; rejects with CORRUPT_REPLICA or NOT_FOUND. */
-  verify(blockId: BlockId, options?: AbortOptions): Promise<StoredBlock>
+  /** Reads everything and compares chunk checksums and SHA-256; rejects with CORRUPT_REPLICA, NOT_FOUND or DISK_FAILED. */
+  verify(blockId: BlockId, options?: BlockVerifyOptions): Promise<StoredBlock>
+  /**
+   * When the block was written or last verified, in milliseconds of the wall clock; survives a restart. Undefined when there
+   * is no such block.
+   */
+  verifiedMs(blockId: BlockId): number | undefined
   /** False when there was nothing to delete. Readers that have it open read on. */
   delete(blockId: BlockId): Promise<boolean>
+  /** Puts a bad block aside: it is there no more, but its bytes are kept until `write` or `release`. False when there is none. */
+  quarantine(blockId: BlockId): Promise<boolean>
+  /** What was put aside; after a restart too. */
+  quarantined(): BlockId[]
+  /** Deletes what was put aside of the block. */
+  release(blockId: BlockId): Promise<void>
   usage(): Promise<StoreUsage>
+  /** Reads and writes under way for others than `verify`. */
+  busy(): number
+  /** Tells of every block that comes or goes from now on. */
+  onChange(listener: StoreListener): void
+  /** Tries the disk: false when it does not work at all; `failure` says so from then on. */
+  probe(): Promise<boolean>
+  readonly failure: ShoalError | undefined
+  onFailure(listener: (failure: ShoalError) => void): void
   /** Where the data file lies, for readers in worker threads (`readBlockFile`); the file may be gone by then. */
   pathOf(blockId: BlockId): string
 }

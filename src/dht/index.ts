@@ -6,12 +6,9 @@ export * from './dht-commands.ts'
 export * from './namespace-types.ts'
 export * from './paths.ts'
 export { CHUNK_BYTES, readBlockFile, type ReadBlockFileOptions } from './block-file.ts'
-export {
-  blockDataPath,
-  DiskBlockStore,
-  type DiskBlockStoreOptions,
-  type StoreFs,
-} from './disk-block-store.ts'
+export { blockDataPath } from './block-paths.ts'
+export { DiskBlockStore, type DiskBlockStoreOptions } from './disk-block-store.ts'
+export type { StoreFile, StoreFs } from './store-fs.ts'
 export { Namespace } from './namespace.machine.ts'
 export { slotOf, type RingPeer } from './ring.ts'
 export {

@@ -24,12 +24,14 @@ import {
   SlotTable,
   type BlockReadOptions,
   type BlockStore,
+  type BlockVerifyOptions,
   type BlockWriteOptions,
   type DhtCommand,
   type DhtResult,
   type FileOptions,
   type FileServicePorts,
   type ResultOf,
+  type StoreListener,
 } from '../../src/dht/index.ts'
 import { isSlotCommand } from '../../src/dht/dht-commands.ts'
 import { replicaOwners, type RingPeer } from '../../src/dht/ring.ts'
@@ -72,8 +74,35 @@ export class WatchedStore implements BlockStore {
   list() {
     return this.disk.list()
   }
-  verify(blockId: BlockId, options?: AbortOptions) {
+  verify(blockId: BlockId, options?: BlockVerifyOptions) {
     return this.disk.verify(blockId, options)
+  }
+  verifiedMs(blockId: BlockId) {
+    return this.disk.verifiedMs(blockId)
+  }
+  quarantine(blockId: BlockId) {
+    return this.disk.quarantine(blockId)
+  }
+  quarantined() {
+    return this.disk.quarantined()
+  }
+  release(blockId: BlockId) {
+    return this.disk.release(blockId)
+  }
+  busy() {
+    return this.disk.busy()
+  }
+  onChange(listener: StoreListener) {
+    this.disk.onChange(listener)
+  }
+  probe() {
+    return this.disk.probe()
+  }
+  get failure() {
+    return this.disk.failure
+  }
+  onFailure(listener: (failure: ShoalError) => void) {
+    this.disk.onFailure(listener)
   }
   delete(blockId: BlockId) {
     return this.disk.delete(blockId)

@@ -286,8 +286,8 @@ describe('disk block store', () => {
   ] as const)('turns a failing %s (%s) into %s and leaves nothing', async (operation, code, expected) => {
     const failing: StoreFs = {
       ...fs,
-      open: async (path, flags, mode) => {
-        const handle = await fs.open(path, flags, mode)
+      open: async (path, flags) => {
+        const handle = await fs.open(path, flags)
         if (flags === 'wx') handle[operation] = () => Promise.reject(Object.assign(new Error(code), { code }))
         return handle
       },
@@ -301,8 +301,8 @@ describe('disk block store', () => {
   it('writes all bytes even when the system writes them bit by bit', async () => {
     const stingy: StoreFs = {
       ...fs,
-      open: async (path, flags, mode) => {
-        const handle = await fs.open(path, flags, mode)
+      open: async (path, flags) => {
+        const handle = await fs.open(path, flags)
         const write = handle.write.bind(handle)
         const stingyWrite = async (buffers: readonly Uint8Array[]): Promise<{ bytesWritten: number }> => {
           const first = buffers[0]!
