@@ -29,9 +29,14 @@ export interface MembershipOptions {
   confirmers: number
   /** A tick later than this means that this process stood still: it then accuses nobody. @default 250 */
   stallMs: number
-  /** Full exchange with one random live peer. @default 30_000 */
+  /** Most by which bad local health stretches a peer's own probe interval and time-outs. @default 8 */
+  healthFactorMax: number
+  /** Compares the whole table, by its hash, with one random live peer. @default 30_000 */
   syncIntervalMs: number
-  /** Exchange with one random dead peer, so that a healed partition heals here too. @default 5_000 */
+  /**
+   * Compares with one random dead peer, so that a healed partition heals here too; where the dead are few against the
+   * living only with that probability, so that all together do not flood a single one. @default 5_000
+   */
   deadSyncIntervalMs: number
   /** A peer that knows nobody alive asks one of its join peers this often. @default 1_000 */
   joinRetryMs: number
@@ -47,8 +52,16 @@ export interface MembershipOptions {
   retransmitFactor: number
   /** Dead and departed members are forgotten after this, so that the table ends. @default 86_400_000 */
   forgetMs: number
-  /** Members known at once; further ones are not taken in. @default 10_000 */
+  /** Members known at once; for further ones the longest gone is forgotten, and if there is none they are not taken in. @default 10_000 */
   membersMax: number
+  /** Returns from the dead within `flapWindowMs` that put a member into quarantine. @default 3 */
+  flapTurns: number
+  /** @default 300_000 */
+  flapWindowMs: number
+  /** The first quarantine: no new replicas, tasks or votes; each further one lasts twice as long. @default 60_000 */
+  quarantineMs: number
+  /** The longest quarantine; as long must a member be calm after one to be forgiven. @default 600_000 */
+  quarantineMaxMs: number
 }
 
 export const membershipDefaults: Readonly<MembershipOptions> = {
@@ -65,6 +78,7 @@ export const membershipDefaults: Readonly<MembershipOptions> = {
   accusersMax: 8,
   confirmers: 8,
   stallMs: 250,
+  healthFactorMax: 8,
   syncIntervalMs: 30_000,
   deadSyncIntervalMs: 5_000,
   joinRetryMs: 1_000,
@@ -75,6 +89,10 @@ export const membershipDefaults: Readonly<MembershipOptions> = {
   retransmitFactor: 4,
   forgetMs: 86_400_000,
   membersMax: 10_000,
+  flapTurns: 3,
+  flapWindowMs: 300_000,
+  quarantineMs: 60_000,
+  quarantineMaxMs: 600_000,
 }
 
 /** Timers and bounds of the election and the replicated log. All peers of a mesh should use the same timers. */

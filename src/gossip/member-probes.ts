@@ -9,6 +9,8 @@ export interface Probe {
   readonly incarnation: number
   /** Others asked to ping the target; their acks count as the target's. Undefined while the direct ping may succeed. */
   helpers: readonly PeerId[] | undefined
+  /** Helpers that said that the target did not answer them either: they, and the way to them, are sound. */
+  readonly nacked: Set<PeerId>
   helpAtMs: number
   failsAtMs: number
 }
@@ -18,7 +20,23 @@ interface Relay {
   target: PeerId
   asker: PeerId
   askerSequence: number
+  /** When the asker is told that there is no answer yet; infinite once it was. */
+  nackAtMs: number
   endsAtMs: number
+}
+
+/** Whom an answer to a forwarded ping is for. */
+export interface Asker {
+  asker: PeerId
+  askerSequence: number
+}
+
+export interface DueProbes {
+  /** The direct ping took too long. */
+  needHelp: Probe[]
+  /** Nobody reached the target in time; they are ended. */
+  failed: Probe[]
+  nacks: Asker[]
 }
 
 /**
@@ -54,13 +72,12 @@ export class MemberProbes {
     if (!this.#round.includes(peer)) this.#round.splice(below(this.#random, this.#round.length + 1), 0, peer)
   }
 
-  /** The next of the round; `live` fills a new round. */
-  next(live: readonly PeerId[]): PeerId | undefined {
-    const known = new Set(live)
+  /** The next live one of the round; `live` fills a new round. */
+  next(live: () => readonly PeerId[], isLive: (peer: PeerId) => boolean): PeerId | undefined {
     for (;;) {
-      if (this.#round.length === 0) this.#round = shuffled(this.#random, live)
+      if (this.#round.length === 0) this.#round = shuffled(this.#random, live())
       const peer = this.#round.pop()
-      if (peer === undefined || known.has(peer)) return peer
+      if (peer === undefined || isLive(peer)) return peer
     }
   }
 
@@ -69,14 +86,16 @@ export class MemberProbes {
     return false
   }
 
-  start(target: PeerId, incarnation: number, nowMs: number): Probe {
-    const helpAtMs = nowMs + this.#options.probeTimeoutMs
-    const failsAtMs = helpAtMs + this.#options.indirectTimeoutMs
+  /** @param factor stretches its time-outs: that of the local health */
+  start(target: PeerId, incarnation: number, nowMs: number, factor: number): Probe {
+    const helpAtMs = nowMs + this.#options.probeTimeoutMs * factor
+    const failsAtMs = helpAtMs + this.#options.indirectTimeoutMs * factor
     const probe: Probe = {
       sequence: ++this.#sequence,
       target,
       incarnation,
       helpers: undefined,
+      nacked: new Set(),
       helpAtMs,
       failsAtMs,
     }
@@ -87,41 +106,57 @@ export class MemberProbes {
   /** The sequence of the ping to send to the target, or undefined when too many are under way. */
   relay(target: PeerId, asker: PeerId, askerSequence: number, nowMs: number): number | undefined {
     if (this.#relays.size >= this.#options.relaysMax) return undefined
-    const endsAtMs = nowMs + this.#options.indirectTimeoutMs
-    this.#relays.set(++this.#sequence, { target, asker, askerSequence, endsAtMs })
+    const { probeTimeoutMs, indirectTimeoutMs } = this.#options
+    const nackAtMs = nowMs + probeTimeoutMs
+    const endsAtMs = nowMs + indirectTimeoutMs
+    this.#relays.set(++this.#sequence, { target, asker, askerSequence, nackAtMs, endsAtMs })
     return this.#sequence
   }
 
-  /** Ends what the ack answers; returns the peer that waits for it when it was a forwarded ping. */
-  acked(sequence: number, from: PeerId): { asker: PeerId; askerSequence: number } | undefined {
+  /** Ends what the ack answers. `prompt`: an own ping was answered before help was asked for. */
+  acked(sequence: number, from: PeerId): { prompt: boolean; relay: Asker | undefined } {
     const probe = this.#probes.get(sequence)
     if (probe !== undefined && (probe.target === from || probe.helpers?.includes(from) === true)) {
       this.#probes.delete(sequence)
+      return { prompt: probe.helpers === undefined, relay: undefined }
     }
     const relay = this.#relays.get(sequence)
-    if (relay?.target !== from) return undefined
+    if (relay?.target !== from) return { prompt: false, relay: undefined }
     this.#relays.delete(sequence)
-    return relay
+    return { prompt: false, relay }
   }
 
-  /** Probes whose direct ping took too long, and those that failed; the latter are ended. */
-  due(nowMs: number): { needHelp: Probe[]; failed: Probe[] } {
+  /** A helper has no answer of the target. */
+  nacked(sequence: number, from: PeerId): void {
+    const probe = this.#probes.get(sequence)
+    if (probe?.helpers?.includes(from) === true) probe.nacked.add(from)
+  }
+
+  /** What the time has decided. */
+  due(nowMs: number): DueProbes {
     const needHelp: Probe[] = []
     const failed: Probe[] = []
+    const nacks: Asker[] = []
     for (const probe of this.#probes.values()) {
       if (nowMs >= probe.failsAtMs) failed.push(probe)
       else if (nowMs >= probe.helpAtMs && probe.helpers === undefined) needHelp.push(probe)
     }
     for (const probe of failed) this.#probes.delete(probe.sequence)
-    for (const [sequence, relay] of this.#relays) if (nowMs >= relay.endsAtMs) this.#relays.delete(sequence)
-    return { needHelp, failed }
+    for (const [sequence, relay] of this.#relays) {
+      if (nowMs >= relay.nackAtMs) {
+        relay.nackAtMs = Infinity
+        nacks.push(relay)
+      }
+      if (nowMs >= relay.endsAtMs) this.#relays.delete(sequence)
+    }
+    return { needHelp, failed, nacks }
   }
 
   /** This process stood still: what was under way starts its wait again, for the acks may lie unread. */
-  restart(nowMs: number): void {
+  restart(nowMs: number, factor: number): void {
     for (const probe of this.#probes.values()) {
-      probe.helpAtMs = nowMs + this.#options.probeTimeoutMs
-      probe.failsAtMs = probe.helpAtMs + this.#options.indirectTimeoutMs
+      probe.helpAtMs = nowMs + this.#options.probeTimeoutMs * factor
+      probe.failsAtMs = probe.helpAtMs + this.#options.indirectTimeoutMs * factor
     }
   }
 

@@ -48,7 +48,7 @@ export class MemberRumours {
 
 /** About what an update takes on the wire; packing it only to learn its size would cost more than it is worth. */
 export function estimatedBytes(update: MemberUpdate): number {
-  let bytes = 48 + update.peerId.length
+  let bytes = 64 + update.peerId.length
   for (const accuser of update.accusers) bytes += accuser.length + 2
   if (update.info === undefined) return bytes
   const { name, addresses, labels } = update.info

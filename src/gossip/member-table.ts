@@ -1,6 +1,6 @@
 import { below } from '../base/index.ts'
 import type { PeerId, Random } from '../base/index.ts'
-import { DIGEST_MAX, MEMBER_STATES, UPDATES_BYTES, UPDATES_MAX } from './messages.ts'
+import { DIGEST_MAX, GONE_MS_MAX, MEMBER_STATES, UPDATES_BYTES, UPDATES_MAX } from './messages.ts'
 import type { DigestEntry, MemberInfo, MemberState, MemberUpdate } from './messages.ts'
 import { estimatedBytes } from './member-rumours.ts'
 
@@ -50,21 +50,43 @@ export function compareVersions(a: Version, b: Version): number {
 /** All members this peer has heard of, itself included, and what of them to tell another peer. */
 export class MemberTable {
   readonly #entries = new Map<PeerId, MemberEntry>()
+  /** The same by state: what is done each tick must not look at every member of a large mesh. */
+  readonly #byState: Record<MemberState, Set<MemberEntry>> = {
+    alive: new Set(),
+    suspect: new Set(),
+    dead: new Set(),
+    left: new Set(),
+  }
 
   get size(): number {
     return this.#entries.size
+  }
+
+  /** Alive and suspect ones. */
+  get liveCount(): number {
+    return this.#byState.alive.size + this.#byState.suspect.size
   }
 
   get(peer: PeerId): MemberEntry | undefined {
     return this.#entries.get(peer)
   }
 
-  set(entry: MemberEntry): void {
+  /** A new one. */
+  add(entry: MemberEntry): void {
     this.#entries.set(entry.peerId, entry)
+    this.#byState[entry.state].add(entry)
   }
 
-  delete(peer: PeerId): void {
-    this.#entries.delete(peer)
+  delete(entry: MemberEntry): void {
+    this.#entries.delete(entry.peerId)
+    this.#byState[entry.state].delete(entry)
+  }
+
+  enter(entry: MemberEntry, state: MemberState, sinceMs: number): void {
+    this.#byState[entry.state].delete(entry)
+    entry.state = state
+    entry.sinceMs = sinceMs
+    this.#byState[state].add(entry)
   }
 
   values(): IterableIterator<MemberEntry> {
@@ -73,16 +95,43 @@ export class MemberTable {
 
   /** Alive and suspect ones, without `except`. */
   live(except: PeerId): PeerId[] {
-    const peers: PeerId[] = []
-    for (const entry of this.#entries.values()) {
-      if ((entry.state === 'alive' || entry.state === 'suspect') && entry.peerId !== except)
-        peers.push(entry.peerId)
-    }
-    return peers
+    return [...this.inState('alive'), ...this.inState('suspect')].filter(peer => peer !== except)
+  }
+
+  isLive(peer: PeerId): boolean {
+    const state = this.#entries.get(peer)?.state
+    return state === 'alive' || state === 'suspect'
   }
 
   inState(state: MemberState): PeerId[] {
-    return [...this.#entries.values()].filter(entry => entry.state === state).map(entry => entry.peerId)
+    return Array.from(this.#byState[state], entry => entry.peerId)
+  }
+
+  entriesIn(state: MemberState): ReadonlySet<MemberEntry> {
+    return this.#byState[state]
+  }
+
+  /** The dead or left one that has been so for the longest time. */
+  longestGone(): MemberEntry | undefined {
+    let longest: MemberEntry | undefined
+    for (const state of ['dead', 'left'] as const) {
+      for (const entry of this.#byState[state]) {
+        if (longest === undefined || entry.sinceMs < longest.sinceMs) longest = entry
+      }
+    }
+    return longest
+  }
+
+  /**
+   * The same for two peers that believe the same of all whom they take for alive or suspect, whatever the order in which
+   * they heard of them. Those gone are left out: they are forgotten here and there at different moments.
+   */
+  hash(): number {
+    let sum = 0
+    for (const state of ['alive', 'suspect'] as const) {
+      for (const entry of this.#byState[state]) sum = (sum + hashOf(entry)) % HASH_MODULUS
+    }
+    return sum
   }
 
   /** The versions of all members, or of a random slice of them when they are more than one message may hold. */
@@ -109,7 +158,7 @@ export class MemberTable {
   }
 
   /** What the sender of the digest lacks, within the size of one message, and what it has that is newer than here. */
-  difference(slice: Slice, digest: readonly DigestEntry[]): Difference {
+  difference(slice: Slice, digest: readonly DigestEntry[], nowMs: number): Difference {
     const told = new Map<PeerId, DigestEntry>(digest.map(entry => [entry[0], entry]))
     const newer: PeerId[] = []
     for (const entry of this.#entries.values()) {
@@ -123,17 +172,17 @@ export class MemberTable {
       const mine = this.#entries.get(theirs[0])
       if (mine === undefined || compareVersions(versionOf(theirs), mine) > 0) wanted.push(theirs[0])
     }
-    return { ...this.records(newer.sort()), wanted }
+    return { ...this.records(newer.sort(), nowMs), wanted }
   }
 
   /** Full records of those peers, as many as fit into one message. */
-  records(peers: readonly PeerId[]): { updates: MemberUpdate[]; more: boolean } {
+  records(peers: readonly PeerId[], nowMs: number): { updates: MemberUpdate[]; more: boolean } {
     const updates: MemberUpdate[] = []
     let bytes = 0
     for (const peer of peers) {
       const entry = this.#entries.get(peer)
       if (entry === undefined) continue
-      const update = updateOf(entry, true)
+      const update = recordOf(entry, nowMs)
       bytes += estimatedBytes(update)
       if (updates.length > 0 && (updates.length === UPDATES_MAX || bytes > UPDATES_BYTES))
         return { updates, more: true }
@@ -147,10 +196,39 @@ function versionOf([, incarnation, rank]: DigestEntry): Version {
   return { incarnation, state: MEMBER_STATES[rank]! }
 }
 
-export function updateOf(entry: MemberEntry, withInfo: boolean): MemberUpdate {
+/** The two halves of the hash of a version, together 52 bits: FNV-1a (Fowler, Noll, Vo) with two primes. */
+const HASH_MODULUS = 2 ** 52
+
+function hashOf({ peerId, incarnation, state }: MemberEntry): number {
+  let low = 0x811c9dc5
+  let high = 0x9e3779b9
+  const mix = (value: number): void => {
+    low = Math.imul(low ^ value, 0x01000193)
+    high = Math.imul(high ^ value, 0x85ebca6b)
+    high ^= high >>> 15
+  }
+  for (let at = 0; at < peerId.length; at++) mix(peerId.charCodeAt(at))
+  mix((incarnation % 0x1_0000_0000) | 0)
+  mix(Math.floor(incarnation / 0x1_0000_0000))
+  mix(RANK[state])
+  return ((high >>> 0) % 0x10_0000) * 0x1_0000_0000 + (low >>> 0)
+}
+
+/** What there is to say of a member to peers that know it. */
+export function updateOf(entry: MemberEntry): MemberUpdate {
   const { peerId, incarnation, state, accusers, info } = entry
   const update: MemberUpdate = { peerId, incarnation, state, accusers: [...accusers] }
-  if (withInfo || state === 'alive') update.info = info
+  if (state === 'alive') update.info = info
+  return update
+}
+
+/** The same for peers that may never have heard of it. */
+export function recordOf(entry: MemberEntry, nowMs: number): MemberUpdate {
+  const update = updateOf(entry)
+  update.info = entry.info
+  if (entry.state === 'dead' || entry.state === 'left') {
+    update.goneMs = Math.min(GONE_MS_MAX, Math.max(0, nowMs - entry.sinceMs))
+  }
   return update
 }
 

@@ -96,6 +96,11 @@ export class MembershipDriver implements AsyncDisposable {
     return this.#machine.mayProposeDown(peer)
   }
 
+  /** Whether it died and came back so often lately that it should get no new replicas, tasks or votes. */
+  isQuarantined(peer: PeerId): boolean {
+    return this.#machine.isQuarantined(peer)
+  }
+
   /** Probes that peer now, whatever its turn. The leader does so for every suspect. */
   probe(peer: PeerId): void {
     this.#step({ type: 'probe-requested', peer })

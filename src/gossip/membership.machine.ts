@@ -1,10 +1,12 @@
 import { invariant, pick, shuffled } from '../base/index.ts'
 import type { PeerId, Random } from '../base/index.ts'
 import type { MembershipOptions } from './config.ts'
+import { LocalHealth } from './member-health.ts'
+import { MemberNews } from './member-news.ts'
 import { MemberProbes } from './member-probes.ts'
 import type { Probe } from './member-probes.ts'
-import { estimatedBytes, MemberRumours } from './member-rumours.ts'
-import { compareVersions, memberOf, MemberTable, updateOf } from './member-table.ts'
+import { MemberQuarantine } from './member-quarantine.ts'
+import { compareVersions, memberOf, MemberTable, recordOf, updateOf } from './member-table.ts'
 import type { Member, MemberEntry, Version } from './member-table.ts'
 import type { MemberInfo, MembershipMessage, MemberState, MemberUpdate } from './messages.ts'
 import { enoughAccusers, suspicionTimeoutMs } from './suspicion.ts'
@@ -27,7 +29,17 @@ export type MembershipEvent =
   /** The log says that this peer is removed for good. */
   | { type: 'forget-requested'; peer: PeerId }
 
-export type MemberChange = 'joined' | 'alive' | 'suspect' | 'dead' | 'left' | 'updated' | 'forgotten'
+export type MemberChange =
+  | 'joined'
+  | 'alive'
+  | 'suspect'
+  | 'dead'
+  | 'left'
+  | 'updated'
+  | 'forgotten'
+  /** It died and came back too often: it should get nothing new until it is `released`. */
+  | 'quarantined'
+  | 'released'
 
 export type MembershipEffect =
   | { type: 'send'; to: PeerId; message: MembershipMessage }
@@ -43,39 +55,50 @@ export interface MembershipInit {
   nowMs: number
 }
 
+/** How often those long gone and those in quarantine are looked at. */
+const SWEEP_INTERVAL_MS = 1_000
+/** How many peers, about, look for a dead one in each `deadSyncIntervalMs`; fewer only when they are fewer. */
+const SEEKERS_PER_DEAD = 3
+
 /** An update learnt by exchange may be long out of date; one that is told is not. */
 type Via = 'rumour' | 'exchange'
 
 /**
- * Who is in the mesh and seems alive: SWIM (Das, Gupta, Motivala 2002) with the suspicion of Lifeguard (Dadgar,
- * Phillips, Currey 2018), in the shape that memberlist gave it. Reads no clock, sends nothing.
+ * Who is in the mesh and seems alive: SWIM (Das, Gupta, Motivala 2002) with Lifeguard (Dadgar, Phillips, Currey 2018),
+ * in the shape that memberlist gave it. Reads no clock, sends nothing.
  *
  * Each interval one member is probed; when neither it nor, through helpers, its detour answers, this peer accuses it.
  * A suspect that does not refute in time, by raising its incarnation, is dead. News rides on pings and acks, and is
- * published once by the peer that made it. What was missed is made good by exchanging versions with a random peer;
- * dead members take part in that, so the two sides of a healed partition find each other again.
+ * published by the peers that found it out. What was missed is made good by comparing hashes, and versions where they
+ * differ, with a random peer; dead members take part in that, so the two sides of a healed partition find each other again.
+ * A peer that has reason to doubt itself (`LocalHealth`) gives the others more time; one that returns from the dead again
+ * and again is put into quarantine (`MemberQuarantine`). What a peer does in a second does not depend on the size of the mesh.
  *
  * Invariants: the version of a member, (incarnation, state), never goes back here; this peer is alive to itself until it leaves;
- * nobody is accused by a peer that itself stood still; in flight are at most `probesMax + 1` probes.
+ * nobody is accused or declared dead by a peer that itself stood still; in flight are at most `probesMax + 1` probes.
  */
 export class Membership {
   readonly #options: MembershipOptions
   readonly #random: Random
   readonly #self: MemberEntry
   readonly #table = new MemberTable()
-  readonly #rumours = new MemberRumours()
   readonly #probes: MemberProbes
-  readonly #unpublished = new Map<PeerId, MemberUpdate>()
+  readonly #news: MemberNews
+  readonly #health: LocalHealth
+  readonly #quarantine: MemberQuarantine
   #joinPeers: PeerId[] = []
   #lastTickMs: number
   #probeAtMs: number
   #syncAtMs: number
   #deadSyncAtMs: number
   #joinAtMs: number
-  #publishAtMs: number
   #strangerAtMs: number
+  #answerAtMs: number
+  #sweepAtMs: number
   /** Until then a failed probe proves nothing: acks may still lie unread after a stall. */
   #accuseNobodyUntilMs: number
+  /** When this peer last saw at least as many die lately as live: then the fault may be its own. */
+  #lonelyAtMs = -Infinity
   #effects: MembershipEffect[] = []
   #nowMs: number
 
@@ -84,8 +107,11 @@ export class Membership {
     this.#options = options
     this.#random = random
     this.#self = { peerId: self, incarnation, state: 'alive', info, accusers: [], sinceMs: nowMs }
-    this.#table.set(this.#self)
+    this.#table.add(this.#self)
     this.#probes = new MemberProbes(options, random)
+    this.#news = new MemberNews(options, nowMs)
+    this.#health = new LocalHealth(options.healthFactorMax)
+    this.#quarantine = new MemberQuarantine(options)
     this.#nowMs = nowMs
     this.#lastTickMs = nowMs
     // Peers started together must not probe and exchange in step.
@@ -93,8 +119,9 @@ export class Membership {
     this.#syncAtMs = nowMs + options.syncIntervalMs * random.next()
     this.#deadSyncAtMs = nowMs + options.deadSyncIntervalMs * random.next()
     this.#joinAtMs = nowMs
-    this.#publishAtMs = nowMs
     this.#strangerAtMs = nowMs
+    this.#answerAtMs = nowMs
+    this.#sweepAtMs = nowMs
     this.#accuseNobodyUntilMs = nowMs
     this.#announceSelf()
   }
@@ -113,7 +140,9 @@ export class Membership {
         for (const update of event.updates) this.#merge(update, 'rumour')
         break
       case 'connection-opened':
-        this.#sync(event.peer)
+        // To one not known alive there is much to say; with the others there seldom is.
+        if (this.#table.isLive(event.peer)) this.#compare(event.peer)
+        else this.#sync(event.peer)
         break
       case 'connection-closed':
         this.#probe(event.peer)
@@ -160,9 +189,19 @@ export class Membership {
   mayProposeDown(peer: PeerId): boolean {
     const entry = this.#table.get(peer)
     if (entry?.state !== 'dead') return false
-    const others = this.#table.live(this.#self.peerId).length
+    const others = this.#othersAlive()
     const own = entry.accusers.includes(this.#self.peerId)
     return enoughAccusers(own, entry.accusers.length - (own ? 1 : 0), others)
+  }
+
+  /** Whether it died and came back so often lately that it should get nothing new, as this peer has seen it. */
+  isQuarantined(peer: PeerId): boolean {
+    return this.#quarantine.has(peer)
+  }
+
+  /** By how much this peer stretches its own time-outs: 1 while it has no reason to doubt itself. */
+  get healthFactor(): number {
+    return this.#health.factor
   }
 
   // ---- Rules, each a method of its own so that tests can break one at a time
@@ -177,6 +216,45 @@ export class Membership {
     return this.isNews(update, this.#self)
   }
 
+  /** Higher than all that was said of this peer, so that it overrides it everywhere. */
+  protected refutingIncarnation(update: MemberUpdate): number {
+    return update.incarnation + 1
+  }
+
+  /** After a stall a failed probe or a silent suspect proves nothing: the answers may lie unread. */
+  protected mayJudge(): boolean {
+    return this.#nowMs >= this.#accuseNobodyUntilMs
+  }
+
+  /** By which own time-outs are stretched. */
+  protected timeFactor(): number {
+    return this.#health.factor
+  }
+
+  /** Death learnt by exchange may be that of the other side of a healed partition: the member gets time to refute. */
+  protected mustDoubtDeath(via: Via): boolean {
+    return via === 'exchange'
+  }
+
+  /** Whether one gone for so long is to be remembered no more. */
+  protected mustForget(goneMs: number): boolean {
+    return goneMs >= this.#options.forgetMs
+  }
+
+  /** One dead member in a large mesh is not called by everybody at once. */
+  protected maySeekDead(dead: number, living: number): boolean {
+    return this.#random.next() * living < dead * SEEKERS_PER_DEAD
+  }
+
+  /** A return counts against a member unless this peer had been cut off from most others since it took it for dead. */
+  protected countsAsTurn(diedAtMs: number): boolean {
+    return this.#lonelyAtMs < diedAtMs
+  }
+
+  protected endedQuarantines(nowMs: number): PeerId[] {
+    return this.#quarantine.release(nowMs)
+  }
+
   #onTick(): void {
     const now = this.#nowMs
     const options = this.#options
@@ -184,25 +262,32 @@ export class Membership {
     this.#lastTickMs = now
     if (this.#self.state === 'left') return
     if (lateMs > options.stallMs) this.#standStill(lateMs)
-    const { needHelp, failed } = this.#probes.due(now)
+    const { needHelp, failed, nacks } = this.#probes.due(now)
     for (const probe of needHelp) this.#askHelpers(probe)
     for (const probe of failed) this.#probeFailed(probe)
+    for (const { asker, askerSequence } of nacks) this.#send(asker, { type: 'nack', sequence: askerSequence })
     this.#judgeSuspects()
+    if (now >= this.#sweepAtMs) this.#sweep()
     if (now >= this.#probeAtMs) {
-      this.#probeAtMs = now + options.probeIntervalMs
-      const target = this.#probes.next(this.#table.live(this.#self.peerId))
+      this.#probeAtMs = now + options.probeIntervalMs * this.timeFactor()
+      const target = this.#probes.next(
+        () => this.#table.live(this.#self.peerId),
+        peer => this.#table.isLive(peer),
+      )
       if (target !== undefined) this.#probe(target)
     }
     this.#exchange()
-    if (now >= this.#publishAtMs) this.#publish()
+    this.#publish(this.#news.due(now))
   }
 
   /** Own lag is the main source of false accusations: time that this process did not live through does not count. */
   #standStill(lateMs: number): void {
-    this.#probes.restart(this.#nowMs)
-    this.#accuseNobodyUntilMs = this.#nowMs + this.#options.probeTimeoutMs
-    for (const entry of this.#table.values()) {
-      if (entry.state === 'suspect') entry.sinceMs = Math.min(this.#nowMs, entry.sinceMs + lateMs)
+    this.#health.worsen()
+    const factor = this.timeFactor()
+    this.#probes.restart(this.#nowMs, factor)
+    this.#accuseNobodyUntilMs = this.#nowMs + this.#options.probeTimeoutMs * factor
+    for (const entry of this.#table.entriesIn('suspect')) {
+      entry.sinceMs = Math.min(this.#nowMs, entry.sinceMs + lateMs)
     }
   }
 
@@ -211,21 +296,26 @@ export class Membership {
     if (entry === undefined || entry === this.#self || entry.state === 'left' || this.#self.state === 'left')
       return
     if (this.#probes.inFlight > this.#options.probesMax || this.#probes.isProbing(target)) return
-    const { sequence } = this.#probes.start(target, entry.incarnation, this.#nowMs)
+    const { sequence } = this.#probes.start(target, entry.incarnation, this.#nowMs, this.timeFactor())
     this.#send(target, { type: 'ping', sequence, updates: this.#piggyback(target) })
   }
 
   #askHelpers(probe: Probe): void {
     const { sequence, target } = probe
-    const others = this.#table.live(this.#self.peerId).filter(peer => peer !== target)
+    const unfit = (peer: PeerId): boolean => peer === target || peer === this.#self.peerId
+    const alive = this.#table.inState('alive').filter(peer => !unfit(peer))
+    // A suspect may not be there to help; better than nobody.
+    const others = alive.length > 0 ? alive : this.#table.inState('suspect').filter(peer => !unfit(peer))
     probe.helpers = shuffled(this.#random, others).slice(0, this.#options.helpers)
     for (const helper of probe.helpers) this.#send(helper, { type: 'ping-req', sequence, target })
   }
 
   #probeFailed(probe: Probe): void {
+    // Helpers that say nothing at all hint at a fault of this peer or of its links.
+    this.#health.worsen((probe.helpers?.length ?? 0) - probe.nacked.size)
     const entry = this.#table.get(probe.target)
     if (entry === undefined || entry.incarnation !== probe.incarnation || entry.state === 'left') return
-    if (this.#nowMs < this.#accuseNobodyUntilMs || entry.accusers.includes(this.#self.peerId)) return
+    if (!this.mayJudge() || entry.accusers.includes(this.#self.peerId)) return
     if (entry.state === 'alive') this.#enter(entry, 'suspect')
     const enoughSaid = entry.accusers.length > this.#options.confirmations
     if (entry.accusers.length >= this.#options.accusersMax) entry.accusers.pop()
@@ -234,16 +324,29 @@ export class Membership {
   }
 
   #judgeSuspects(): void {
-    const members = this.#table.live(this.#self.peerId).length + 1
-    for (const entry of this.#table.values()) {
-      if (entry.state === 'suspect') {
-        const limitMs = suspicionTimeoutMs(members, Math.max(0, entry.accusers.length - 1), this.#options)
-        if (this.#nowMs - entry.sinceMs < limitMs) continue
-        this.#enter(entry, 'dead')
-        this.#tell(entry)
-      } else if (entry.state !== 'alive' && this.#nowMs - entry.sinceMs >= this.#options.forgetMs) {
-        this.#forget(entry.peerId)
+    if (this.#table.entriesIn('suspect').size === 0 || !this.mayJudge()) return
+    const members = this.#table.liveCount
+    for (const entry of this.#table.entriesIn('suspect')) {
+      const limitMs = suspicionTimeoutMs(members, Math.max(0, entry.accusers.length - 1), this.#options)
+      if (this.#nowMs - entry.sinceMs < limitMs) continue
+      this.#enter(entry, 'dead')
+      // Everybody comes to this by itself, all about now: those who accuse it are enough to publish it.
+      if (entry.accusers.includes(this.#self.peerId)) this.#tell(entry)
+      else this.#news.passOn(updateOf(entry))
+    }
+  }
+
+  /** What need not be looked at in each tick: those gone for long, and quarantines that end. */
+  #sweep(): void {
+    this.#sweepAtMs = this.#nowMs + SWEEP_INTERVAL_MS
+    for (const state of ['dead', 'left'] as const) {
+      for (const entry of this.#table.entriesIn(state)) {
+        if (this.mustForget(this.#nowMs - entry.sinceMs)) this.#forget(entry.peerId)
       }
+    }
+    for (const peer of this.endedQuarantines(this.#nowMs)) {
+      const entry = this.#table.get(peer)
+      if (entry !== undefined) this.#changed('released', entry)
     }
   }
 
@@ -254,17 +357,18 @@ export class Membership {
     if (now >= this.#joinAtMs) {
       this.#joinAtMs = now + options.joinRetryMs
       const joinPeer = pick(this.#random, this.#joinPeers)
-      if (joinPeer !== undefined && this.#table.live(this.#self.peerId).length === 0) this.#sync(joinPeer)
+      if (joinPeer !== undefined && this.#othersAlive() === 0) this.#sync(joinPeer)
     }
     if (now >= this.#syncAtMs) {
       this.#syncAtMs = now + options.syncIntervalMs
       const peer = pick(this.#random, this.#table.live(this.#self.peerId))
-      if (peer !== undefined) this.#sync(peer)
+      if (peer !== undefined) this.#compare(peer)
     }
     if (now >= this.#deadSyncAtMs) {
       this.#deadSyncAtMs = now + options.deadSyncIntervalMs
-      const peer = pick(this.#random, this.#table.inState('dead'))
-      if (peer !== undefined) this.#sync(peer)
+      const dead = this.#table.inState('dead')
+      const peer = pick(this.#random, dead)
+      if (peer !== undefined && this.maySeekDead(dead.length, this.#table.liveCount)) this.#compare(peer)
     }
   }
 
@@ -277,7 +381,8 @@ export class Membership {
         break
       case 'ack': {
         this.#hear(from, message.updates)
-        const relay = this.#probes.acked(message.sequence, from)
+        const { prompt, relay } = this.#probes.acked(message.sequence, from)
+        if (prompt) this.#health.improve()
         if (relay === undefined) break
         const { asker, askerSequence } = relay
         this.#send(asker, { type: 'ack', sequence: askerSequence, updates: [] })
@@ -293,8 +398,17 @@ export class Membership {
         this.#send(message.target, { type: 'ping', sequence, updates: this.#piggyback(message.target) })
         break
       }
+      case 'nack':
+        this.#probes.nacked(message.sequence, from)
+        break
+      case 'compare':
+        // A peer that returns is compared with by many at once: one answer at a time brings it up to date.
+        if (this.#nowMs < this.#answerAtMs || message.hash === this.#table.hash()) break
+        this.#answerAtMs = this.#nowMs + this.#options.strangerSyncIntervalMs
+        this.#sync(from)
+        break
       case 'sync':
-        this.#send(from, { type: 'news', ...this.#table.difference(message, message.digest) })
+        this.#send(from, { type: 'news', ...this.#table.difference(message, message.digest, this.#nowMs) })
         break
       case 'news':
         this.#onNews(from, message)
@@ -306,7 +420,7 @@ export class Membership {
     const known = this.#table.size
     for (const update of message.updates) this.#merge(update, 'exchange')
     if (message.wanted.length > 0) {
-      const { updates } = this.#table.records(message.wanted)
+      const { updates } = this.#table.records(message.wanted, this.#nowMs)
       if (updates.length > 0) this.#send(from, { type: 'news', updates, wanted: [], more: false })
     }
     // Only growth is progress: without it two peers could go on asking each other for ever.
@@ -329,13 +443,13 @@ export class Membership {
     if (update.peerId === this.#self.peerId) return this.#refute(update)
     const entry = this.#table.get(update.peerId)
     if (entry === undefined) return this.#meet(update)
-    // Death learnt by exchange may be that of the other side of a healed partition: the member gets time to refute.
-    const doubtful = via === 'exchange' && update.state === 'dead' && entry.state !== 'dead'
+    this.#news.heard(update)
+    const doubtful = update.state === 'dead' && entry.state !== 'dead' && this.mustDoubtDeath(via)
     const told = { incarnation: update.incarnation, state: doubtful ? 'suspect' : update.state } as const
     const isNews = this.isNews(told, entry)
     if (isNews) this.#believe(entry, told, update.info)
     else if (compareVersions(told, entry) < 0) return
-    if (this.#addAccusers(entry, update.accusers) || isNews) this.#rumours.add(updateOf(entry, false))
+    if (this.#addAccusers(entry, update.accusers) || isNews) this.#news.passOn(updateOf(entry))
   }
 
   #believe(entry: MemberEntry, told: Version, info?: MemberInfo): void {
@@ -353,23 +467,34 @@ export class Membership {
 
   /** A few members check each suspicion at once, so that a dead peer soon has accusers and a live one refutes soon. */
   #confirm(suspect: PeerId): void {
-    const members = this.#table.live(this.#self.peerId).length
-    if (this.#random.next() * members < this.#options.confirmers) this.#probe(suspect)
+    if (this.#random.next() * this.#othersAlive() < this.#options.confirmers) this.#probe(suspect)
   }
 
   #meet(update: MemberUpdate): void {
-    const { peerId, incarnation, state, info } = update
-    if (info === undefined || this.#table.size >= this.#options.membersMax) return
-    const entry: MemberEntry = { peerId, incarnation, state, info, accusers: [], sinceMs: this.#nowMs }
-    this.#table.set(entry)
+    const { peerId, incarnation, state, info, goneMs = 0 } = update
+    const isGone = state === 'dead' || state === 'left'
+    // Remembered by others a moment longer than here; taken in, it would wander for ever.
+    if (info === undefined || (isGone && this.mustForget(goneMs)) || !this.#makeRoom()) return
+    const sinceMs = isGone ? this.#nowMs - goneMs : this.#nowMs
+    const entry: MemberEntry = { peerId, incarnation, state, info, accusers: [], sinceMs }
+    this.#table.add(entry)
     this.#addAccusers(entry, update.accusers)
     this.#effects.push({ type: 'learn-addresses', peer: peerId, addresses: info.addresses })
-    if (state === 'alive' || state === 'suspect') {
+    if (!isGone) {
       this.#probes.enlist(peerId)
       this.#changed('joined', entry)
     }
     if (state !== 'alive') this.#changed(state, entry)
-    this.#rumours.add(updateOf(entry, true))
+    this.#news.passOn(recordOf(entry, this.#nowMs))
+  }
+
+  /** False when there is none: all that are known are alive. */
+  #makeRoom(): boolean {
+    if (this.#table.size < this.#options.membersMax) return true
+    const longest = this.#table.longestGone()
+    if (longest === undefined) return false
+    this.#forget(longest.peerId)
+    return true
   }
 
   #learn(entry: MemberEntry, info: MemberInfo): void {
@@ -391,29 +516,43 @@ export class Membership {
   }
 
   #enter(entry: MemberEntry, state: MemberState): void {
-    const wasGone = entry.state === 'dead' || entry.state === 'left'
-    entry.state = state
-    entry.sinceMs = this.#nowMs
+    const { peerId, state: before, sinceMs } = entry
+    const returns = state === 'alive' || state === 'suspect'
+    this.#table.enter(entry, state, this.#nowMs)
     if (state === 'alive' || state === 'left') entry.accusers = []
-    if (state === 'left') this.#probes.forget(entry.peerId)
-    if (wasGone && (state === 'alive' || state === 'suspect')) this.#probes.enlist(entry.peerId)
+    if (state === 'left') this.#probes.forget(peerId)
+    if (state === 'dead') this.#noticeLoneliness()
+    if (returns && (before === 'dead' || before === 'left')) this.#probes.enlist(peerId)
     this.#changed(state, entry)
+    if (!returns || before !== 'dead' || !this.countsAsTurn(sinceMs)) return
+    if (this.#quarantine.turned(peerId, this.#nowMs)) this.#changed('quarantined', entry)
+  }
+
+  #noticeLoneliness(): void {
+    const { flapWindowMs } = this.#options
+    let lately = 0
+    for (const { sinceMs } of this.#table.entriesIn('dead')) {
+      if (this.#nowMs - sinceMs < flapWindowMs) lately++
+    }
+    if (lately >= this.#table.liveCount) this.#lonelyAtMs = this.#nowMs
   }
 
   /** What is said of this peer is either of an earlier life or wrong: a higher incarnation overrides it everywhere. */
   #refute(update: MemberUpdate): void {
     if (this.#self.state === 'left' || !this.mustRefute(update)) return
-    this.#self.incarnation = update.incarnation + 1
+    this.#self.incarnation = this.refutingIncarnation(update)
+    // It was slow to answer, or so it seemed to others.
+    if (update.state === 'suspect' || update.state === 'dead') this.#health.worsen()
     this.#announceSelf()
   }
 
   #leave(): void {
     if (this.#self.state === 'left') return
     const others = shuffled(this.#random, this.#table.live(this.#self.peerId))
-    this.#self.state = 'left'
+    this.#table.enter(this.#self, 'left', this.#nowMs)
     this.#announceSelf()
-    this.#publish()
-    const updates = [updateOf(this.#self, true)]
+    this.#publish(this.#news.publishNow(this.#nowMs))
+    const updates = [recordOf(this.#self, this.#nowMs)]
     for (const peer of others.slice(0, this.#options.confirmers)) {
       this.#send(peer, { type: 'news', updates, wanted: [], more: false })
     }
@@ -422,9 +561,9 @@ export class Membership {
   #forget(peer: PeerId): void {
     const entry = this.#table.get(peer)
     if (entry === undefined) return
-    this.#table.delete(peer)
-    this.#rumours.drop(peer)
-    this.#unpublished.delete(peer)
+    this.#table.delete(entry)
+    this.#news.forget(peer)
+    this.#quarantine.forget(peer)
     this.#probes.forget(peer)
     this.#changed('forgotten', entry)
   }
@@ -433,42 +572,28 @@ export class Membership {
     this.#tell(this.#self)
   }
 
-  /** News that this peer made itself: it rides on pings and is published once. */
+  /** What this peer found out itself. */
   #tell(entry: MemberEntry): void {
-    const update = updateOf(entry, false)
-    this.#rumours.add(update)
-    this.#unpublished.set(entry.peerId, update)
+    this.#news.announce(updateOf(entry))
   }
 
-  #publish(): void {
-    this.#publishAtMs = this.#nowMs + this.#options.publishIntervalMs
-    for (
-      let batches = 0;
-      batches < this.#options.publishBatchesMax && this.#unpublished.size > 0;
-      batches++
-    ) {
-      const updates: MemberUpdate[] = []
-      let bytes = 0
-      for (const update of this.#unpublished.values()) {
-        const size = estimatedBytes(update)
-        if (bytes > 0 && bytes + size > this.#options.batchBytes) break
-        bytes += size
-        updates.push(update)
-        this.#unpublished.delete(update.peerId)
-      }
-      this.#effects.push({ type: 'publish', updates })
-    }
+  #publish(batches: readonly MemberUpdate[][]): void {
+    for (const updates of batches) this.#effects.push({ type: 'publish', updates })
   }
 
   #piggyback(to: PeerId): MemberUpdate[] {
-    const { retransmitFactor, batchBytes } = this.#options
     const about = this.#table.get(to)
     // Told first of all to the accused itself, which alone can refute it.
-    const accused = about !== undefined && about.state !== 'alive' ? [updateOf(about, false)] : []
-    const reserved = accused.reduce((bytes, update) => bytes + estimatedBytes(update), 0)
-    const transmissions = retransmitFactor * Math.ceil(Math.log10(this.#table.size + 1))
-    const rumours = this.#rumours.take(batchBytes, reserved, transmissions)
-    return [...accused, ...rumours.filter(update => update.peerId !== to)]
+    const accused = about !== undefined && about.state !== 'alive' ? [updateOf(about)] : []
+    return this.#news.ride(to, accused, this.#table.size)
+  }
+
+  #othersAlive(): number {
+    return this.#table.liveCount - (this.#table.isLive(this.#self.peerId) ? 1 : 0)
+  }
+
+  #compare(peer: PeerId): void {
+    if (peer !== this.#self.peerId) this.#send(peer, { type: 'compare', hash: this.#table.hash() })
   }
 
   #sync(peer: PeerId): void {
@@ -495,8 +620,14 @@ export class Membership {
     invariant(this.#probes.inFlight <= options.probesMax + 1, 'probes in flight are bounded')
     invariant(this.#probes.relays <= options.relaysMax, 'forwarded pings are bounded')
     invariant(this.#table.size <= options.membersMax, 'the member table is bounded')
-    invariant(this.#rumours.size <= this.#table.size, 'at most one rumour per member')
-    invariant(this.#unpublished.size <= this.#table.size, 'at most one unpublished update per member')
+    invariant(
+      this.#health.factor >= 1 && this.#health.factor <= options.healthFactorMax,
+      'the local health is bounded',
+    )
+    invariant(this.#quarantine.size < this.#table.size, 'only members turn, and never this peer itself')
+    invariant(this.#table.hash() >= 0, 'the hash of the table fits the wire')
+    this.#news.assertInvariants(this.#table.size)
+    this.#quarantine.assertInvariants()
     for (const { peerId, state, accusers, sinceMs } of this.#table.values()) {
       const accusable = state === 'suspect' || state === 'dead'
       invariant(accusable || accusers.length === 0, `${peerId} is ${state} and accused`)

@@ -14,6 +14,8 @@ const PEER_ID_MAX = 128
 export const ADDRESSES_MAX = 8
 /** Above any wall clock in milliseconds for the next 140,000 years, and still a safe integer when raised. */
 export const INCARNATION_MAX = 2 ** 52
+/** A year: nobody is remembered for that long. */
+export const GONE_MS_MAX = 365 * 86_400_000
 /** Updates in one message; the sender also keeps to a size, see `UPDATES_BYTES`. */
 export const UPDATES_MAX = 256
 /** What a sender puts into one message of updates, well below the limit of a message head. */
@@ -60,6 +62,8 @@ const memberUpdate = z
     accusers: z.array(peerId).max(16),
     /** Always with alive; with the others only where the receiver may never have heard of the peer. */
     info: memberInfo.optional(),
+    /** With info of dead and left ones: for how long, so that all forget it at the same time. */
+    goneMs: z.number().min(0).max(GONE_MS_MAX).optional(),
   })
   .refine(update => update.state !== 'alive' || update.info !== undefined, 'alive needs info')
 export type MemberUpdate = z.infer<typeof memberUpdate>
@@ -73,6 +77,13 @@ export type DigestEntry = z.infer<typeof digestEntry>
 const ping = z.object({ type: z.literal('ping'), sequence, updates })
 const ack = z.object({ type: z.literal('ack'), sequence, updates })
 const pingRequest = z.object({ type: z.literal('ping-req'), sequence, target: peerId })
+/** A helper's answer to a ping-req when the target has not answered it: the helper at least is there. */
+const nack = z.object({ type: z.literal('nack'), sequence })
+const compare = z.object({
+  type: z.literal('compare'),
+  /** Of the versions of all whom the sender takes for alive or suspect; who has another one starts a sync. */
+  hash: z.int().min(0),
+})
 const sync = z.object({
   type: z.literal('sync'),
   /** The slice of the id space compared: `after` < peer id ≤ `upTo`; empty strings mean no bound. */
@@ -88,7 +99,7 @@ const news = z.object({
   /** There was more to tell than fits: ask again, after the last of these ids. */
   more: z.boolean(),
 })
-const membershipMessage = z.discriminatedUnion('type', [ping, ack, pingRequest, sync, news])
+const membershipMessage = z.discriminatedUnion('type', [ping, ack, nack, pingRequest, compare, sync, news])
 export type MembershipMessage = z.infer<typeof membershipMessage>
 
 /** One-way: SWIM has its own time-outs, and an answer that comes later than they do is of no use. */
@@ -170,12 +181,14 @@ const term = z.int().min(0).max(TERM_MAX)
 const logIndex = z.int().min(0).max(TERM_MAX)
 const readId = z.string().min(1).max(128)
 const voters = z.array(peerId).max(VOTERS_MAX)
+const lifeNumber = z.int().min(0).max(TERM_MAX)
+const life = z.object({ number: lifeNumber, forgot: z.boolean() }).optional()
 const entryHead = { term, index: logIndex, timeMs: z.number().min(0) }
 
 const raftEntry = z.discriminatedUnion('kind', [
   z.object({ ...entryHead, kind: z.literal('command'), data: bytes(ENTRY_BYTES_MAX) }),
   z.object({ ...entryHead, kind: z.literal('no-op') }),
-  z.object({ ...entryHead, kind: z.literal('config'), voters }),
+  z.object({ ...entryHead, kind: z.literal('config'), voters, settles: lifeNumber.optional() }),
 ])
 
 const lastEntry = { lastIndex: logIndex, lastTerm: term }
@@ -197,7 +210,7 @@ const raftMessage = z.discriminatedUnion('type', [
     commit: logIndex,
   }),
   z.discriminatedUnion('ok', [
-    z.object({ type: z.literal('append-reply'), term, ok: z.literal(true), match: logIndex }),
+    z.object({ type: z.literal('append-reply'), term, ok: z.literal(true), match: logIndex, life }),
     z.object({
       type: z.literal('append-reply'),
       term,
@@ -205,10 +218,17 @@ const raftMessage = z.discriminatedUnion('type', [
       rejected: logIndex,
       hintIndex: logIndex,
       hintTerm: term,
+      life,
     }),
   ]),
-  z.object({ type: z.literal('heartbeat'), term, commit: logIndex, round: sequence }),
-  z.object({ type: z.literal('heartbeat-reply'), term, round: sequence }),
+  z.object({
+    type: z.literal('heartbeat'),
+    term,
+    commit: logIndex,
+    round: sequence,
+    life: lifeNumber.optional(),
+  }),
+  z.object({ type: z.literal('heartbeat-reply'), term, round: sequence, life }),
   z.object({ type: z.literal('timeout-now'), term }),
   z.object({ type: z.literal('read-index'), term, id: readId }),
   z.object({ type: z.literal('read-index-reply'), term, id: readId, index: logIndex.optional() }),
