@@ -40,6 +40,8 @@ export async function bootstrap(
     meshId: known,
     name,
     listen: options.listen ?? PEER.listen,
+    ...(options.announce === undefined ? {} : { announce: options.announce }),
+    ...(options.dialFrom === undefined ? {} : { dialFrom: options.dialFrom }),
     logger: log,
   })
   try {

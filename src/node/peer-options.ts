@@ -16,6 +16,13 @@ export interface PeerOptions {
   name?: string
   /** Multiaddrs to listen on: loopback until told otherwise. @default ['/ip4/127.0.0.1/tcp/0'] */
   listen?: readonly string[]
+  /**
+   * Multiaddrs that others are told instead, where they cannot dial those it listens on: behind a port mapping or a proxy.
+   * @default those it listens on
+   */
+  announce?: readonly string[]
+  /** Local IP address that its own connections come from, on a machine with several. @default the system's choice */
+  dialFrom?: string
   /** Replicas and voters are spread over hosts first. @default the machine's host name */
   host?: string
   /** Spread over zones before hosts. @default none */

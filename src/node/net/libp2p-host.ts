@@ -4,6 +4,7 @@ import { identify } from '@libp2p/identify'
 import type { Identify } from '@libp2p/identify'
 import type { Libp2p, PrivateKey } from '@libp2p/interface'
 import { tcp } from '@libp2p/tcp'
+import type { TCPSocketOptions } from '@libp2p/tcp'
 import { tls } from '@libp2p/tls'
 import { yamux } from '@libp2p/yamux'
 import { createLibp2p } from 'libp2p'
@@ -15,6 +16,10 @@ export interface HostOptions {
   key: PrivateKey
   /** Multiaddrs, as `/ip4/127.0.0.1/tcp/0`. A client's are ignored: it listens nowhere. */
   listen: readonly string[]
+  /** Multiaddrs told to others instead. @default those it listens on */
+  announce?: readonly string[]
+  /** Local IP address of dials. @default the system's choice */
+  dialFrom?: string
   /** The mesh's secret. */
   secret: Uint8Array
   /** A client runs no gossip. */
@@ -26,6 +31,11 @@ export type HostServices = {
   identify: Identify
   /** Only of a peer. */
   pubsub?: GossipSub
+}
+
+/** Passed on to net.connect as they are; libp2p's own type names only some of its options. */
+interface DialOptions extends TCPSocketOptions {
+  localAddress?: string
 }
 
 export type Host = Libp2p<HostServices>
@@ -42,13 +52,15 @@ const STREAMS_MAX = 64
 export async function createHost(options: HostOptions): Promise<Host> {
   const isPeer = options.role === 'peer'
   const listen = isPeer ? [...options.listen] : []
+  const { announce, dialFrom } = options
+  const dialOpts: DialOptions = dialFrom === undefined ? {} : { localAddress: dialFrom }
   let host: Host | undefined
   try {
     host = await createLibp2p<HostServices>({
       start: false,
       privateKey: options.key,
-      addresses: { listen },
-      transports: [tcp({ listenOpts: { noDelay: true } })],
+      addresses: { listen, ...(announce !== undefined && { announce: [...announce] }) },
+      transports: [tcp({ listenOpts: { noDelay: true }, dialOpts })],
       connectionEncrypters: [admitted(tls(), options.secret, options.logger)],
       streamMuxers: [
         yamux({

@@ -57,6 +57,10 @@ export interface PeerTransportOptions {
   name: string
   /** Multiaddrs; none for a client. @default ['/ip4/127.0.0.1/tcp/0'] */
   listen?: readonly string[]
+  /** Multiaddrs that others are told instead of those. @default those it listens on */
+  announce?: readonly string[]
+  /** Local IP address that its dials come from. @default the system's choice */
+  dialFrom?: string
   logger: Logger
   channelLimits?: Partial<ChannelLimits>
   limits?: Partial<TransportLimits>
@@ -136,8 +140,16 @@ export class PeerTransport implements Transport, AsyncDisposable {
    * @throws PORT_TAKEN, CONFIG_INVALID
    */
   static async open(options: PeerTransportOptions): Promise<PeerTransport> {
-    const { key, secret, role, logger, listen = ['/ip4/127.0.0.1/tcp/0'] } = options
-    const host = await createHost({ key, secret, role, logger, listen })
+    const { key, secret, role, logger, listen = ['/ip4/127.0.0.1/tcp/0'], announce, dialFrom } = options
+    const host = await createHost({
+      key,
+      secret,
+      role,
+      logger,
+      listen,
+      ...(announce === undefined ? {} : { announce }),
+      ...(dialFrom === undefined ? {} : { dialFrom }),
+    })
     const transport = new PeerTransport(host, options)
     await host.handle(
       FRAME_PROTOCOL,

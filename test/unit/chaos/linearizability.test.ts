@@ -215,7 +215,7 @@ interface Plan {
 }
 
 /** What concurrent processes would see of one real register: each operation takes effect at a moment of its own. */
-function simulated(random: Random, plan: Plan): { history: Operation[]; effects: Map<Operation, number> } {
+function simulated(random: Random, plan: Plan): { history: Operation[] } {
   const pending: { operation: Operation; effectNs: number; isLost: boolean }[] = []
   const freeNs = Array.from({ length: plan.processes }, () => 0)
   for (let i = 0; i < plan.operations; i++) {
