@@ -16,6 +16,8 @@ export interface SlotMove {
  */
 interface Topology {
   peers: readonly RingPeer[]
+  /** Those of them that may get new slots. */
+  takers: readonly RingPeer[]
   byId: ReadonlyMap<PeerId, RingPeer>
   replication: number
   hostPerSlotMax: number
@@ -50,11 +52,27 @@ export function plan(
   peers: readonly RingPeer[],
   replication: number,
 ): SlotMove[] {
+  const steps = planSteps(table, peers, replication)
+  for (;;) {
+    const { done, value } = steps.next()
+    if (done === true) return value
+  }
+}
+
+/**
+ * The same in slices: yields after about `SLICE_SCORES` scores, some milliseconds of work, so that a plan for 1,000 peers does
+ * not hold up heartbeats.
+ */
+export function* planSteps(
+  table: readonly (readonly PeerId[])[],
+  peers: readonly RingPeer[],
+  replication: number,
+): Generator<void, SlotMove[]> {
   const topology = topologyOf(peers, table.length, replication)
   if (topology.peers.length === 0) return []
   const planner = new Planner(topology, table)
-  planner.fill()
-  planner.rebalance()
+  yield* planner.fill()
+  yield* planner.rebalance()
   const moves: SlotMove[] = []
   for (const [slot, old] of table.entries()) {
     const owners = withUnreplaceable(planner.owners[slot]!, old)
@@ -64,12 +82,41 @@ export function plan(
   return moves
 }
 
+/**
+ * The fewest owners that must be added to get from the table to the shares that these peers have, whatever the planner: a place
+ * per owner that may not stay, or what peers lack of their shares, if that is more.
+ */
+export function idealMoves(
+  table: readonly (readonly PeerId[])[],
+  peers: readonly RingPeer[],
+  replication: number,
+): number {
+  const topology = topologyOf(peers, table.length, replication)
+  if (topology.peers.length === 0) return 0
+  const { owners } = new Planner(topology, table)
+  const loads = new Map<PeerId, number>()
+  let vacant = 0
+  for (const kept of owners) {
+    vacant += topology.replication - kept.length
+    for (const peer of kept) loads.set(peer, (loads.get(peer) ?? 0) + 1)
+  }
+  let lacking = 0
+  for (const { peerId, quarantined } of topology.peers) {
+    if (quarantined === true) continue
+    lacking += Math.max(0, Math.floor(topology.targets.get(peerId)! + 1e-6) - (loads.get(peerId) ?? 0))
+  }
+  return Math.max(vacant, lacking)
+}
+
 /** Old owners that nobody could replace stay at the end of the list, so that it does not get shorter. */
 function withUnreplaceable(owners: PeerId[], old: readonly PeerId[]): PeerId[] {
   const missing = old.length - owners.length
   if (missing <= 0) return owners
   return [...owners, ...old.filter(peer => !owners.includes(peer)).slice(0, missing)]
 }
+
+/** Scores between two yields: 2 to 5 ms. */
+const SLICE_SCORES = 20_000
 
 class Planner {
   /** Of each slot: only peers of the topology, within its limits. */
@@ -79,6 +126,8 @@ class Planner {
   readonly #loads = new Map<PeerId, number>()
   /** Of each slot that lacks owners: position in the old list of the first owner that goes, for its substitute. */
   readonly #vacancies: number[][]
+  /** Scores since the last yield. */
+  #work = 0
 
   constructor(topology: Topology, table: readonly (readonly PeerId[])[]) {
     this.#topology = topology
@@ -97,10 +146,13 @@ class Planner {
     })
   }
 
-  fill(): void {
+  *fill(): Generator<void> {
     for (const [slot, owners] of this.owners.entries()) {
       while (owners.length < this.#topology.replication) {
+        if (this.#work >= SLICE_SCORES) yield* this.#pause()
         const peer = this.#bestFor(slot, owners)
+        // Only quarantined peers are left to ask.
+        if (peer === undefined) break
         const position = this.#vacancies[slot]!.shift() ?? owners.length
         owners.splice(Math.min(position, owners.length), 0, peer)
         this.#load(peer, 1)
@@ -108,13 +160,23 @@ class Planner {
     }
   }
 
+  *#pause(): Generator<void> {
+    this.#work = 0
+    yield
+  }
+
   /** The best of the ring among those below their share; when all that fit are at it, the one least above. */
-  #bestFor(slot: number, owners: readonly PeerId[]): PeerId {
+  #bestFor(slot: number, owners: readonly PeerId[]): PeerId | undefined {
+    const candidates = this.#topology.takers.filter(peer => this.#fits(owners, peer))
+    // The limits are the smallest with room for all copies, so whatever fits so far can be completed, but for places that are
+    // a quarantined peer's: then rather a second copy in one domain than one copy less.
+    if (candidates.length === 0) {
+      candidates.push(...this.#topology.takers.filter(peer => !owners.includes(peer.peerId)))
+    }
     let best: RingPeer | undefined
     let bestScore = -1
     let leastOver: RingPeer | undefined
-    for (const peer of this.#topology.peers) {
-      if (!this.#fits(owners, peer)) continue
+    for (const peer of candidates) {
       if (this.#excess(peer.peerId) <= -1) {
         const score = this.#rendezvous.score(slot, peer)
         if (score > bestScore) [best, bestScore] = [peer, score]
@@ -122,38 +184,44 @@ class Planner {
         leastOver = peer
       }
     }
-    const chosen = best ?? leastOver
-    // The limits are the smallest with room for all copies, so whatever fits so far can be completed.
-    if (chosen === undefined) throw new Error(`invariant broken: slot ${slot} has room for another owner`)
-    return chosen.peerId
+    this.#work += this.#topology.takers.length
+    return (best ?? leastOver)?.peerId
   }
 
-  rebalance(): void {
+  *rebalance(): Generator<void> {
     // First everybody up to the share rounded down, from whoever is above it; then nobody above the share rounded up.
     // Again while it helps, for one move can make room for another. Each brings loads closer, so this ends.
     let moved: number
     do {
-      moved = this.#pass(
+      moved = yield* this.#pass(
         taker => this.#excess(taker) <= -1,
         giver => this.#excess(giver) > 0,
       )
-      moved += this.#pass(
+      moved += yield* this.#pass(
         taker => this.#excess(taker) < 0,
         giver => this.#excess(giver) >= 1,
       )
     } while (moved > 0)
   }
 
-  #pass(mayTake: (peer: PeerId) => boolean, mustGive: (peer: PeerId) => boolean): number {
+  *#pass(mayTake: (peer: PeerId) => boolean, mustGive: (peer: PeerId) => boolean): Generator<void, number> {
     let moved = 0
-    for (const taker of this.#topology.peers) {
+    for (const taker of this.#topology.takers) {
       if (!mayTake(taker.peerId)) continue
+      const givers = new Set<PeerId>()
+      for (const { peerId } of this.#topology.peers) if (mustGive(peerId)) givers.add(peerId)
       // Ranking costs most of the time, and mostly nobody has anything to give.
-      if (!this.#topology.peers.some(peer => mustGive(peer.peerId))) break
+      if (givers.size === 0) break
+      if (this.#work >= SLICE_SCORES) yield* this.#pause()
       // Its best slots of the ring first, so that they are spread evenly over the givers and stay when others join.
-      const ranked = this.owners
-        .map((_, slot) => ({ slot, score: this.#rendezvous.score(slot, taker) }))
-        .sort((a, b) => b.score - a.score || a.slot - b.slot)
+      const ranked: { slot: number; score: number }[] = []
+      for (const [slot, owners] of this.owners.entries()) {
+        if (!owners.some(owner => givers.has(owner))) continue
+        ranked.push({ slot, score: this.#rendezvous.score(slot, taker) })
+      }
+      ranked.sort((a, b) => b.score - a.score || a.slot - b.slot)
+      // Sorting costs about as much again.
+      this.#work += 2 * ranked.length + this.owners.length / 4
       for (const { slot } of ranked) {
         if (!mayTake(taker.peerId)) break
         if (this.#takeOver(slot, taker, mustGive)) moved++
@@ -239,7 +307,8 @@ function topologyOf(all: readonly RingPeer[], slotCount: number, wanted: number)
     }
   }
   const byId = new Map(peers.map(peer => [peer.peerId, peer]))
-  return { peers, byId, replication, hostPerSlotMax, zonePerSlotMax, targets }
+  const takers = peers.filter(peer => peer.quarantined !== true)
+  return { peers, takers, byId, replication, hostPerSlotMax, zonePerSlotMax, targets }
 }
 
 /** Smallest limit with which domains of these sizes take `count` together. */

@@ -10,6 +10,8 @@ export interface RingPeer {
   zone: string
   /** Share of the data it takes, relative to the others; 0 takes none (draining). */
   weight: number
+  /** It comes and goes too often: it keeps what it owns and gets nothing new. @default false */
+  quarantined?: boolean
 }
 
 /** 32-bit finaliser of MurmurHash3 (Austin Appleby): each input bit flips each output bit about half the time. */

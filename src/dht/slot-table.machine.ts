@@ -61,6 +61,8 @@ export interface SlotView {
 const UNASSIGNED: SlotRow = { epoch: 0, owners: [], pending: [], retiring: [] }
 /** Owners of one slot: more than anyone asks for; bounds what a bad command could store. */
 const OWNERS_MAX = 16
+/** Slots in motion at a time, as a share of all (at least one): what is copied competes with what people do. */
+export const MOVING_SHARE_MAX = 0.25
 
 export function slotBatch(changes: readonly SlotChange[]): SlotBatch {
   const positions = new Map<PeerId, number>()
@@ -86,6 +88,8 @@ export function slotBatch(changes: readonly SlotChange[]): SlotBatch {
 export class SlotTable implements SubMachine<SlotCommand, SlotResult>, SlotView {
   readonly slotCount: number
   #rows: SlotRow[]
+  /** Slots with a move or a retirement under way. */
+  readonly #moving = new Set<number>()
 
   constructor(slotCount = SLOT_COUNT) {
     this.slotCount = slotCount
@@ -104,11 +108,12 @@ export class SlotTable implements SubMachine<SlotCommand, SlotResult>, SlotView 
   }
 
   moving(): number[] {
-    const slots: number[] = []
-    for (const [slot, row] of this.#rows.entries()) {
-      if (row.pending.length > 0 || row.retiring.length > 0) slots.push(slot)
-    }
-    return slots
+    return [...this.#moving].sort((a, b) => a - b)
+  }
+
+  /** Slots that may be in motion at a time; a begin beyond it is refused. */
+  get movingMax(): number {
+    return Math.max(1, Math.floor(MOVING_SHARE_MAX * this.slotCount))
   }
 
   apply(command: SlotCommand, _context: ApplyContext): SlotResult {
@@ -119,12 +124,30 @@ export class SlotTable implements SubMachine<SlotCommand, SlotResult>, SlotView 
         if (next.has(change.slot)) throw badMove(change.slot, 'a batch names a slot only once')
         next.set(change.slot, rowAfter(command.type, change, this.row(change.slot)))
       }
+      if (command.type === 'slot-move-begin') this.#needRoomFor(next)
     } catch (error) {
       if (error instanceof ShoalError) return { ok: false, error: toWire(error) }
       throw error
     }
-    for (const [slot, row] of next) this.#rows[slot] = row
+    for (const [slot, row] of next) {
+      this.#rows[slot] = row
+      if (isMoving(row)) this.#moving.add(slot)
+      else this.#moving.delete(slot)
+    }
     return { ok: true, changed: next.size }
+  }
+
+  #needRoomFor(next: ReadonlyMap<number, SlotRow>): void {
+    let added = 0
+    for (const slot of next.keys()) if (!this.#moving.has(slot)) added++
+    const limit = this.movingMax
+    if (added > 0 && this.#moving.size + added > limit) {
+      throw new ShoalError(
+        'BUSY',
+        { what: 'slots in motion', limit },
+        `${this.#moving.size} slots move already and ${limit} may; ${added} more have to wait`,
+      )
+    }
   }
 
   #decode(raw: readonly number[], peers: readonly PeerId[]): SlotChange {
@@ -185,10 +208,14 @@ export class SlotTable implements SubMachine<SlotCommand, SlotResult>, SlotView 
         ? UNASSIGNED
         : { epoch, owners: decode(owners), pending: decode(pending), retiring: decode(retiring) },
     )
+    this.#moving.clear()
+    for (const [slot, row] of this.#rows.entries()) if (isMoving(row)) this.#moving.add(slot)
   }
 
   assertInvariants(): void {
+    invariant(this.#moving.size <= this.movingMax, `at most ${this.movingMax} slots are in motion`)
     for (const [slot, row] of this.#rows.entries()) {
+      invariant(this.#moving.has(slot) === isMoving(row), `slot ${slot} is counted as moving when it moves`)
       for (const list of [row.owners, row.pending, row.retiring]) {
         invariant(new Set(list).size === list.length, `slot ${slot} names each peer once`)
         invariant(!list.includes(undefined as unknown as PeerId), `slot ${slot} names only peers`)
@@ -204,6 +231,10 @@ export class SlotTable implements SubMachine<SlotCommand, SlotResult>, SlotView 
       )
     }
   }
+}
+
+function isMoving(row: SlotRow): boolean {
+  return row.pending.length > 0 || row.retiring.length > 0
 }
 
 function rowAfter(type: SlotCommand['type'], change: SlotChange, row: SlotRow): SlotRow {
