@@ -83,6 +83,17 @@ test('an unknown file fails the action, not the mesh', async () => {
   await expect(mesh!.textFile('/no/such').count()).rejects.toMatchObject({ code: 'NOT_FOUND' })
 })
 
+test('saveAsTextFile saves what comes out of a shuffle', async () => {
+  const [mesh] = await cluster().clients(1)
+  await mesh!
+    .range(0, 1_000, 1, 8)
+    .map(number => `${999 - number}`.padStart(4, '0'))
+    .sortBy(line => line)
+    .saveAsTextFile('/saved-sorted')
+  const lines = await mesh!.textFile('/saved-sorted').collect()
+  expect(lines).toEqual(Array.from({ length: 1_000 }, (_, number) => `${number}`.padStart(4, '0')))
+})
+
 test('saveAsTextFile makes the directory appear whole, and refuses one that is there', async () => {
   const [mesh, other] = await cluster().clients(2)
   const saving = mesh!

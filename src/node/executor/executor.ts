@@ -252,6 +252,8 @@ export class Executor {
       this.#jobs.set(head.jobId, job)
     }
     if (head.requester.epoch >= job.requester.epoch) job.requester = head.requester
+    // Only tasks of the last stage save; those of a stage before it may have come first.
+    job.save ??= head.save
     const { jobId } = head
     const keyOf = (id: TaskId): string => `${jobId} ${attemptKey(id)}`
     // Taken on from here, so that it can be cancelled and is in the inventory while the plan is still on its way.
