@@ -31,19 +31,25 @@ export interface ErrorDetails {
   CONFIG_INVALID: { option: string; reason: string }
   NODE_TOO_OLD: { version: string; needed: string }
   // Files
-  NOT_FOUND: { path: string }
+  /** `replaced`: there is a file, but another one than was asked for. */
+  NOT_FOUND: { path: string; replaced?: boolean }
   ALREADY_EXISTS: { path: string }
   NOT_A_DIRECTORY: { path: string }
   IS_A_DIRECTORY: { path: string }
   DIRECTORY_NOT_EMPTY: { path: string }
   INVALID_PATH: { path: string; reason: string }
   LEASE_LOST: { path: string }
+  WRITE_CONFLICT: { path: string; expiresAtMs: number }
+  QUOTA_EXCEEDED: { path: string; what: 'names' | 'bytes'; limit: number; used: number }
+  READ_ONLY: { path: string }
+  HAS_SNAPSHOTS: { path: string; snapshots: string[] }
   DISK_FULL: { peer: string; freeBytes: number }
   DISK_FAILED: { peer: string; operation: string; reason: string }
   UNDER_REPLICATED: { path: string; acks: number; wanted: number }
   BLOCK_UNAVAILABLE: { path: string; block: number; tried: string[] }
   CORRUPT_REPLICA: { block: string; peer: string }
   LOCAL_FILE: { path: string; reason: string }
+  BAD_CONTENT: { path: string; reason: string }
   // Jobs
   CLOSURE_REFUSED: { variable: string; reason: string; file?: string; line?: number }
   VALUE_REFUSED: { value: string; reason: string }

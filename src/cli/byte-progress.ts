@@ -4,35 +4,72 @@ import { humanBytes, humanMs } from './units.ts'
 
 const BAR_CHARS = 24
 
-/** Passes bytes through and shows how many went by, on a terminal. */
-export async function* measured(
-  source: AsyncIterable<Uint8Array>,
-  options: { label: string; totalBytes?: number },
-): AsyncGenerator<Uint8Array, void> {
-  if (!isWatched()) {
-    yield* source
-    return
+export interface ByteProgressOptions {
+  label: string
+  totalBytes?: number
+  /** Shows also how many files are done. */
+  totalFiles?: number
+  /** Show nothing. */
+  quiet?: boolean
+}
+
+/** How many bytes went by, how fast, and how long the rest will take: one line on a terminal, nothing elsewhere. */
+export class ByteProgress implements Disposable {
+  readonly #options: ByteProgressOptions
+  readonly #startedMs = performance.now()
+  readonly #bar: SingleBar | undefined
+  #bytes = 0
+  #files = 0
+  /** Were there before: they say nothing about the speed. */
+  #skippedBytes = 0
+
+  constructor(options: ByteProgressOptions) {
+    this.#options = options
+    if (options.quiet === true || !isWatched()) return
+    this.#bar = new SingleBar({
+      stream: process.stderr,
+      clearOnComplete: true,
+      hideCursor: true,
+      linewrap: true,
+      gracefulExit: false,
+      format: () => this.#line(),
+    })
+    this.#bar.start(options.totalBytes ?? 0, 0)
   }
-  const { label, totalBytes } = options
-  const startedMs = performance.now()
-  const bar = new SingleBar({
-    stream: process.stderr,
-    clearOnComplete: true,
-    hideCursor: true,
-    linewrap: true,
-    gracefulExit: false,
-    format: (_options, { value }) => byteLine(label, value, totalBytes, performance.now() - startedMs),
-  })
-  let bytes = 0
-  bar.start(totalBytes ?? 0, 0)
-  try {
+
+  /** Takes negative numbers too: bytes that have to go by again. */
+  add(bytes: number): void {
+    this.#bytes += bytes
+    this.#bar?.update(this.#bytes)
+  }
+
+  skip(bytes: number): void {
+    this.#skippedBytes += bytes
+    this.add(bytes)
+  }
+
+  fileDone(): void {
+    this.#files++
+    this.#bar?.updateETA()
+  }
+
+  /** Passes bytes through and counts them. */
+  async *measure(source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array, void> {
     for await (const chunk of source) {
-      bytes += chunk.byteLength
-      bar.update(bytes)
+      this.add(chunk.byteLength)
       yield chunk
     }
-  } finally {
-    bar.stop()
+  }
+
+  [Symbol.dispose](): void {
+    this.#bar?.stop()
+  }
+
+  #line(): string {
+    const { label, totalBytes, totalFiles } = this.#options
+    const elapsedMs = performance.now() - this.#startedMs
+    const line = byteLine(label, this.#bytes, totalBytes, elapsedMs, this.#skippedBytes)
+    return totalFiles === undefined ? line : `${line}, file ${this.#files} of ${totalFiles}`
   }
 }
 
@@ -42,8 +79,9 @@ export function byteLine(
   bytes: number,
   totalBytes: number | undefined,
   elapsedMs: number,
+  skippedBytes = 0,
 ): string {
-  const perMs = elapsedMs > 0 ? bytes / elapsedMs : 0
+  const perMs = elapsedMs > 0 ? Math.max(0, bytes - skippedBytes) / elapsedMs : 0
   const speed = `${humanBytes(Math.round(perMs * 1_000))}/s`
   if (totalBytes === undefined || totalBytes === 0) return `${label} ${humanBytes(bytes)}, ${speed}`
   const share = Math.min(1, bytes / totalBytes)

@@ -78,6 +78,8 @@ export interface ClientGetOptions extends ReadOptions {
   end?: number
   /** Only this partition; `start` and `end` then count inside it. */
   partition?: number
+  /** Only this version: NOT_FOUND when the path names another one by now. */
+  fileId?: FileId
 }
 
 export interface Located {

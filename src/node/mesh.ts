@@ -1,6 +1,6 @@
 import { asPeerId, type AbortOptions, type Logger } from '../base/index.ts'
-import { FileClient } from '../dht/index.ts'
 import { cancelJob, DatasetContext } from '../rdd/index.ts'
+import { FileSystem } from './files/file-system.ts'
 import { JobClient, type JobEvent } from './jobs/job-client.ts'
 import { listJobs, peerStatus, type JobListing, type PeerStatus } from './log-messages.ts'
 import type { MeshAccess } from './mesh-access.ts'
@@ -18,7 +18,7 @@ export interface MeshOptions {
  * and of an embedded peer.
  */
 export class Mesh extends DatasetContext implements AsyncDisposable {
-  readonly fs: FileClient
+  readonly fs: FileSystem
   readonly #access: MeshAccess
   readonly #client: JobClient
   readonly #onClose: (() => Promise<void>) | undefined
@@ -29,7 +29,7 @@ export class Mesh extends DatasetContext implements AsyncDisposable {
     options: MeshOptions & { onClose?: () => Promise<void> } = {},
   ) {
     const client = new JobClient(access, log)
-    const fs = new FileClient({
+    const fs = new FileSystem({
       call: (type, head, callOptions = {}) => access.callAttached(type, head, callOptions),
     })
     const { defaultPartitions, globals, onClose } = options

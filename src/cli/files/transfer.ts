@@ -1,82 +1,192 @@
 import { basename, posix } from 'node:path'
-import { hasCode } from '../../base/errors.ts'
-import type { ClientPutOptions } from '../../dht/index.ts'
+import { hasCode, ShoalError } from '../../base/errors.ts'
+import type { ClientPutOptions, FileEntry, PutReply } from '../../dht/index.ts'
 import type { Mesh } from '../../node/index.ts'
+import { counted as counting, downloadFile, downloadTree } from '../../node/files/download.ts'
+import { readLocal, targetIn, writeLocal } from '../../node/files/local-file.ts'
+import { scanLocal, type LocalTree } from '../../node/files/local-tree.ts'
+import { uploadTrees } from '../../node/files/upload-tree.ts'
+import { uploadFile, type Uploaded } from '../../node/files/upload.ts'
 import { attached } from '../attached.ts'
-import { measured } from '../byte-progress.ts'
+import { ByteProgress } from '../byte-progress.ts'
+import { describeError, EXIT_FAILED } from '../error-report.ts'
 import type { Settings } from '../settings.ts'
 import { note, print, printBytes, printJson } from '../terminal.ts'
 import { counted, humanBytes, humanMs } from '../units.ts'
 import { advised } from './advice.ts'
-import { readLocal, targetIn, writeLocal } from './local-file.ts'
+import { consistency, expandAll } from './paths.ts'
 
-type PutOptions = Pick<
+export interface PutOptions extends Pick<
   ClientPutOptions,
   'overwrite' | 'parents' | 'partitionBytes' | 'format' | 'replication'
->
+> {
+  parallel?: number
+  quiet?: boolean
+}
 
-/** `shoal fs put`. @throws LOCAL_FILE when the local file cannot be read: nothing becomes visible then. */
-export async function putFile(
-  local: string,
+/** What one command moved. */
+interface Moved {
+  files: number
+  bytes: number
+  partitions: number
+  degraded: number
+  skipped: { local: string; what: string }[]
+  failed: { path: string; error: unknown }[]
+}
+
+/** `shoal fs put`. @throws LOCAL_FILE when a local path cannot be read: nothing becomes visible then. */
+export async function putFiles(
+  locals: readonly string[],
   path: string,
   options: PutOptions,
   settings: Settings,
 ): Promise<void> {
-  const { source, sizeBytes } = await readLocal(local)
+  if (locals.includes('-') && locals.length > 1)
+    throw new ShoalError(
+      'CONFIG_INVALID',
+      { option: '<local>', reason: '- stands alone' },
+      '<local>: - (standard input) stands alone: it has no name to be stored under',
+    )
+  if (locals[0] === '-') {
+    await putOne('-', path, options, settings)
+    return
+  }
+  const trees = await Promise.all(locals.map(local => scanLocal(local)))
+  if (trees.length === 1 && !trees[0]!.isFolder) await putOne(locals[0]!, path, options, settings)
+  else await putTrees(trees, path, options, settings)
+}
+
+async function putOne(local: string, path: string, options: PutOptions, settings: Settings): Promise<void> {
+  const source = await readLocal(local)
   await attached(settings, async (mesh, signal) => {
     const startedMs = performance.now()
-    const name = local === '-' ? 'standard input' : basename(local)
-    const target = await targetPath(mesh, path, local, signal)
-    const failure: { error?: unknown } = {}
-    const bytes = watched(source, failure)
-    const shown = measured(bytes, {
-      label: name,
-      ...(sizeBytes === undefined ? {} : { totalBytes: sizeBytes }),
+    const target = local === '-' ? path : await targetPath(mesh, path, basename(local), signal)
+    using progress = new ByteProgress({
+      label: local === '-' ? source.label : basename(local),
+      ...(source.sizeBytes !== undefined && { totalBytes: source.sizeBytes }),
+      ...quietOf(options),
     })
-    const { overwrite, parents, partitionBytes, format, replication } = options
-    const given = { overwrite, parents, partitionBytes, format, replication }
-    const set = Object.fromEntries(
-      Object.entries(given).filter(([, value]) => value !== undefined),
-    ) as PutOptions
-    const storing = mesh.fs.put(target, shown, { ...set, signal }).catch((error: unknown) => {
-      // The mesh only learns that the bytes stopped; why is known here.
-      throw failure.error ?? error
+    const storing = uploadFile(mesh.fs, source, target, {
+      ...chosen(options),
+      signal,
+      onBytes: bytes => progress.add(bytes),
+      onRetry: error => {
+        if (!settings.json) note(retryLine(error))
+      },
     })
-    const stored = await advised(storing, {
-      ...(overwrite !== true && { ALREADY_EXISTS: 'replace it with --overwrite' }),
-      ...(parents !== true && { NOT_FOUND: 'make missing directories with --parents' }),
-    })
-    if (settings.json) {
-      printJson({ path: target, ...stored })
-      return
-    }
-    const tookMs = performance.now() - startedMs
-    print(
-      `${target}: ${humanBytes(stored.bytes)} in ${counted(stored.partitions, 'partition')}, ${humanMs(tookMs)}`,
-    )
-    if (stored.degraded !== undefined && stored.degraded > 0) {
-      note(
-        `${counted(stored.degraded, 'partition')} with fewer copies than wanted for now: too few peers answered`,
-      )
-    }
+    const stored = await advised(storing, putAdvice(options))
+    progress[Symbol.dispose]()
+    if (settings.json) printJson({ ...stored, path: target })
+    else print(storedLine(target, stored, performance.now() - startedMs))
+    noteDegraded(stored.degraded ?? 0, settings)
   })
 }
 
-async function* watched(
-  source: AsyncIterable<Uint8Array>,
-  failure: { error?: unknown },
-): AsyncGenerator<Uint8Array, void> {
-  try {
-    yield* source
-  } catch (error) {
-    failure.error = error
-    throw error
+async function putTrees(
+  trees: readonly LocalTree[],
+  path: string,
+  options: PutOptions,
+  settings: Settings,
+): Promise<void> {
+  await attached(settings, async (mesh, signal) => {
+    const startedMs = performance.now()
+    const moved: Moved = { ...nothingMoved(), skipped: trees.flatMap(tree => tree.skipped) }
+    using progress = new ByteProgress({
+      label: trees.length === 1 ? trees[0]!.name : path,
+      totalBytes: trees.reduce((sum, tree) => sum + tree.sizeBytes, 0),
+      totalFiles: trees.reduce((sum, tree) => sum + tree.files.length, 0),
+      ...quietOf(options),
+    })
+    const storing = uploadTrees(mesh.fs, trees, path, {
+      ...chosen(options),
+      ...(options.parallel !== undefined && { parallel: options.parallel }),
+      signal,
+      onBytes: bytes => progress.add(bytes),
+      onFile: file => {
+        progress.fileDone()
+        moved.files++
+        moved.bytes += file.bytes
+        moved.partitions += file.partitions
+        moved.degraded += file.degraded ?? 0
+      },
+      onFailed: (failed, error) => moved.failed.push({ path: failed, error }),
+    })
+    await advised(storing, putAdvice(options))
+    progress[Symbol.dispose]()
+    report(path, moved, performance.now() - startedMs, settings)
+  })
+}
+
+function chosen({
+  overwrite,
+  parents,
+  partitionBytes,
+  format,
+  replication,
+}: PutOptions): Partial<ClientPutOptions> {
+  return {
+    ...(overwrite !== undefined && { overwrite }),
+    ...(parents !== undefined && { parents }),
+    ...(partitionBytes !== undefined && { partitionBytes }),
+    ...(format !== undefined && { format }),
+    ...(replication !== undefined && { replication }),
   }
 }
 
+function quietOf({ quiet }: { quiet?: boolean }): { quiet: boolean } {
+  return { quiet: quiet === true }
+}
+
+function putAdvice({ overwrite, parents }: PutOptions): Parameters<typeof advised>[1] {
+  return {
+    ...(overwrite !== true && { ALREADY_EXISTS: 'replace it with --overwrite' }),
+    ...(parents !== true && { NOT_FOUND: 'make missing directories with --parents' }),
+  }
+}
+
+function retryLine(error: unknown): string {
+  return `${error instanceof Error ? error.message : String(error)}; beginning again`
+}
+
+function storedLine(path: string, stored: Uploaded, tookMs: number): string {
+  const { bytes, partitions, unchanged } = stored
+  const what = `${path}: ${humanBytes(bytes)} in ${counted(partitions, 'partition')}`
+  if (unchanged === true) return `${what}, was there already with the same bytes`
+  return `${what}, ${humanMs(tookMs)}`
+}
+
+function noteDegraded(degraded: number, settings: Settings): void {
+  if (degraded > 0 && !settings.json)
+    note(`${counted(degraded, 'partition')} with fewer copies than wanted for now: too few peers answered`)
+}
+
+function nothingMoved(): Moved {
+  return { files: 0, bytes: 0, partitions: 0, degraded: 0, skipped: [], failed: [] }
+}
+
+/** The sum, and each thing that was left out, so that nothing is missing silently. Failures make the command fail. */
+function report(target: string, moved: Moved, tookMs: number, settings: Settings): void {
+  const { files, bytes, partitions, degraded, skipped, failed } = moved
+  if (failed.length > 0) process.exitCode = EXIT_FAILED
+  if (settings.json) {
+    const failures = failed.map(({ path, error }) => ({
+      path,
+      error: error instanceof ShoalError ? error.code : 'INTERNAL',
+      message: error instanceof Error ? error.message : String(error),
+    }))
+    printJson({ path: target, files, bytes, partitions, degraded, skipped, failed: failures })
+    return
+  }
+  for (const { local, what } of skipped) note(`left out ${local}: ${what}, not a file`)
+  for (const { error } of failed) note(describeError(error))
+  const speed = tookMs > 0 ? `, ${Math.round((files * 1_000) / tookMs)} files/s` : ''
+  const others = failed.length > 0 ? `; ${counted(failed.length, 'file')} failed` : ''
+  print(`${target}: ${counted(files, 'file')}, ${humanBytes(bytes)}, ${humanMs(tookMs)}${speed}${others}`)
+  noteDegraded(degraded, settings)
+}
+
 /** Into a directory that is there, under the local name, as `cp` and HDFS do. */
-async function targetPath(mesh: Mesh, path: string, local: string, signal: AbortSignal): Promise<string> {
-  if (local === '-') return path
+async function targetPath(mesh: Mesh, path: string, name: string, signal: AbortSignal): Promise<string> {
   const isDirectory = await mesh.fs.stat(path, { signal }).then(
     ({ type }) => type === 'directory',
     (error: unknown) => {
@@ -84,57 +194,193 @@ async function targetPath(mesh: Mesh, path: string, local: string, signal: Abort
       throw error
     },
   )
-  return isDirectory ? posix.join(path, basename(local)) : path
+  return isDirectory ? posix.join(path, name) : path
 }
 
-/** `shoal fs get`. The local file appears whole or not at all. */
-export async function getFile(
-  path: string,
+export interface GetOptions {
+  overwrite?: boolean
+  resume?: boolean
+  recursive?: boolean
+  parallel?: number
+  quiet?: boolean
+}
+
+/** `shoal fs get`. Local files appear whole or not at all. */
+export async function getFiles(
+  paths: readonly string[],
   local: string | undefined,
-  options: { overwrite?: boolean },
+  options: GetOptions,
   settings: Settings,
 ): Promise<void> {
   await attached(settings, async (mesh, signal) => {
+    const entries = await expandAll(mesh, paths, signal, settings)
+    const reading = { signal, ...consistency(settings) }
     if (local === '-') {
-      for await (const chunk of mesh.fs.get(path, { signal, ...consistency(settings) }))
-        await printBytes(chunk)
+      for (const { path } of entries)
+        for await (const chunk of mesh.fs.get(path, reading)) await printBytes(chunk)
       return
     }
-    const { name, sizeBytes } = await mesh.fs.stat(path, { signal, ...consistency(settings) })
-    const target = await targetIn(local ?? '.', name)
-    const source = mesh.fs.get(path, { signal, ...consistency(settings) })
     const startedMs = performance.now()
-    const bytes = await writeLocal(target, measured(source, { label: name, totalBytes: sizeBytes }), {
-      overwrite: options.overwrite === true,
+    const [only] = entries
+    const isOne = entries.length === 1 && only?.type === 'file'
+    const target = await localTarget(local ?? '.', entries, isOne)
+    const sizes = await Promise.all(entries.map(async entry => await sizeOf(mesh, entry, reading)))
+    using progress = new ByteProgress({
+      label: only?.name ?? '',
+      totalBytes: sizes.reduce((sum, { bytes }) => sum + bytes, 0),
+      ...(!isOne && { totalFiles: sizes.reduce((sum, { files }) => sum + files, 0) }),
+      ...quietOf(options),
     })
-    if (settings.json) printJson({ path, local: target, bytes })
-    else print(`${target}: ${humanBytes(bytes)}, ${humanMs(performance.now() - startedMs)}`)
-  })
-}
-
-/** `shoal fs cat`. */
-export async function catFiles(paths: readonly string[], settings: Settings): Promise<void> {
-  await attached(settings, async (mesh, signal) => {
-    for (const path of paths) {
-      for await (const chunk of mesh.fs.get(path, { signal, ...consistency(settings) }))
-        await printBytes(chunk)
+    const moved = nothingMoved()
+    const how = {
+      ...reading,
+      overwrite: options.overwrite === true,
+      resume: options.resume === true,
+      onBytes: (bytes: number) => progress.add(bytes),
     }
+    for (const [index, entry] of entries.entries()) {
+      const to = target(index)
+      if (entry.type === 'file') {
+        const got = await downloadFile(mesh.fs, entry.path, to, how)
+        moved.files++
+        moved.bytes += got.bytes
+        if (isOne) {
+          progress[Symbol.dispose]()
+          if (settings.json) printJson(got)
+          else print(`${to}: ${humanBytes(got.bytes)}, ${humanMs(performance.now() - startedMs)}${kept(got)}`)
+          return
+        }
+      } else
+        await downloadTree(mesh.fs, entry.path, to, {
+          ...how,
+          ...(options.parallel !== undefined && { parallel: options.parallel }),
+          onFile: file => {
+            progress.fileDone()
+            moved.files++
+            moved.bytes += file.bytes
+          },
+          onFailed: (path, error) => moved.failed.push({ path, error }),
+        })
+    }
+    progress[Symbol.dispose]()
+    report(local ?? target(0), moved, performance.now() - startedMs, settings)
   })
 }
 
-/** `shoal fs head` and `tail`. */
-export async function printEnd(
-  end: 'head' | 'tail',
-  path: string,
-  lines: number,
+function kept({ resumedAt = 0 }: { resumedAt?: number }): string {
+  return resumedAt > 0 ? ` (${humanBytes(resumedAt)} of it was here before)` : ''
+}
+
+async function sizeOf(
+  mesh: Mesh,
+  entry: FileEntry,
+  reading: { signal: AbortSignal },
+): Promise<{ bytes: number; files: number }> {
+  if (entry.type === 'file') return { bytes: entry.sizeBytes, files: 1 }
+  const { sizeBytes, files } = await mesh.fs.usage(entry.path, reading)
+  return { bytes: sizeBytes, files }
+}
+
+/** Several go into a folder that is there; one goes into it too, or takes the very name. */
+async function localTarget(
+  local: string,
+  entries: readonly FileEntry[],
+  isOne: boolean,
+): Promise<(index: number) => string> {
+  const names = entries.map(({ name }) => name || 'root')
+  if (entries.length === 1) {
+    // `get /data .` is to be ./data, and `get /data copy` the folder copy, as `cp -r` does it.
+    const target = await targetIn(local, names[0]!)
+    return () => target
+  }
+  const first = await targetIn(local, names[0]!)
+  if (first === local && !isOne)
+    throw new ShoalError(
+      'LOCAL_FILE',
+      { path: local, reason: 'it is no folder' },
+      `${entries.length} files go into a folder, and ${local} is none: make it, or write it with a slash at its end`,
+    )
+  return index => posix.join(local, names[index]!)
+}
+
+/** `shoal fs getmerge`: the files of directories, one behind the other, as one local file. */
+export async function mergeFiles(
+  paths: readonly string[],
+  local: string,
+  options: { overwrite?: boolean; newline?: boolean; quiet?: boolean },
   settings: Settings,
 ): Promise<void> {
   await attached(settings, async (mesh, signal) => {
-    await printBytes(await mesh.fs[end](path, lines, { signal, ...consistency(settings) }))
+    const startedMs = performance.now()
+    const reading = { signal, ...consistency(settings) }
+    const parts: FileEntry[] = []
+    for (const entry of await expandAll(mesh, paths, signal, settings)) {
+      if (entry.type === 'file') parts.push(entry)
+      else {
+        const below = await mesh.fs.ls(entry.path, reading)
+        // Hidden ones are no data, for datasets neither.
+        parts.push(...below.filter(({ type, name }) => type === 'file' && !/^[._]/.test(name)))
+      }
+    }
+    using progress = new ByteProgress({
+      label: basename(local),
+      totalBytes: parts.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0),
+      ...quietOf(options),
+    })
+    const merged = async function* (): AsyncGenerator<Uint8Array, void> {
+      for (const { path } of parts) {
+        yield* counting(mesh.fs.get(path, reading), bytes => progress.add(bytes))
+        if (options.newline === true) yield Buffer.from('\n')
+      }
+    }
+    if (local === '-') {
+      for await (const chunk of merged()) await printBytes(chunk)
+      return
+    }
+    const bytes = await writeLocal(local, merged(), { overwrite: options.overwrite === true })
+    progress[Symbol.dispose]()
+    if (settings.json) printJson({ local, files: parts.length, bytes })
+    else
+      print(
+        `${local}: ${humanBytes(bytes)} of ${counted(parts.length, 'file')}, ${humanMs(performance.now() - startedMs)}`,
+      )
   })
 }
 
-/** Without waiting, a read answers what the attached peer has. */
-export function consistency({ wait }: Settings): { consistency?: 'stale' } {
-  return wait ? {} : { consistency: 'stale' }
+/** `shoal fs cp`: inside the mesh. */
+export async function copyFiles(
+  paths: readonly string[],
+  target: string,
+  options: { overwrite?: boolean; parents?: boolean; quiet?: boolean },
+  settings: Settings,
+): Promise<void> {
+  await attached(settings, async (mesh, signal) => {
+    const startedMs = performance.now()
+    const entries = await expandAll(mesh, paths, signal, settings)
+    const isSeveral = entries.length > 1
+    const moved = nothingMoved()
+    using progress = new ByteProgress({
+      label: target,
+      totalBytes: entries.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0),
+      ...quietOf(options),
+    })
+    const { overwrite = false, parents = false } = options
+    for (const entry of entries) {
+      const root = await targetPath(mesh, isSeveral ? `${target}/` : target, entry.name, signal)
+      const how = { overwrite, signal, onBytes: (bytes: number) => progress.add(bytes) }
+      const onFile = ({ bytes, partitions, degraded = 0 }: PutReply): void => {
+        moved.files++
+        moved.bytes += bytes
+        moved.partitions += partitions
+        moved.degraded += degraded
+      }
+      const copying =
+        entry.type === 'file'
+          ? mesh.fs.cp(entry.path, root, { ...how, parents }).then(onFile)
+          : mesh.fs.cpTree(entry.path, root, { ...how, onFile })
+      await advised(copying, putAdvice(options))
+    }
+    progress[Symbol.dispose]()
+    report(target, moved, performance.now() - startedMs, settings)
+  })
 }

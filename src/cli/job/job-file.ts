@@ -3,7 +3,7 @@ import { registerHooks } from 'node:module'
 import { basename, resolve } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { ShoalError } from '../../base/errors.ts'
-import { localFailure } from '../files/local-file.ts'
+import { localFailure } from '../../node/files/local-file.ts'
 
 const LIBRARY = new URL('./job-library.ts', import.meta.url).href
 

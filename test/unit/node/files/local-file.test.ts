@@ -1,8 +1,8 @@
 import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
-import { readLocal, targetIn, writeLocal } from '../../../src/cli/files/local-file.ts'
-import { tempFolder } from '../../support/temp-folder.ts'
+import { readLocal, targetIn, writeLocal } from '../../../../src/node/files/local-file.ts'
+import { tempFolder } from '../../../support/temp-folder.ts'
 
 async function* pieces(...texts: (string | Error)[]): AsyncGenerator<Uint8Array, void> {
   for (const text of texts) {
