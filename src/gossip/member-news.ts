@@ -33,6 +33,11 @@ export class MemberNews {
     this.#rumours.add(update)
   }
 
+  /** It may be new to a few: told once. */
+  mention(update: MemberUpdate): void {
+    this.#rumours.add(update, true)
+  }
+
   /** Found out here. */
   announce(update: MemberUpdate): void {
     this.#rumours.add(update)

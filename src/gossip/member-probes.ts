@@ -48,6 +48,7 @@ export class MemberProbes {
   readonly #options: MembershipOptions
   readonly #random: Random
   #round: PeerId[] = []
+  readonly #inRound = new Set<PeerId>()
   readonly #probes = new Map<number, Probe>()
   readonly #relays = new Map<number, Relay>()
   #sequence: number
@@ -69,15 +70,25 @@ export class MemberProbes {
 
   /** A newcomer is due within the running round, at a random place of it. */
   enlist(peer: PeerId): void {
-    if (!this.#round.includes(peer)) this.#round.splice(below(this.#random, this.#round.length + 1), 0, peer)
+    if (this.#inRound.has(peer)) return
+    this.#inRound.add(peer)
+    const place = below(this.#random, this.#round.length + 1)
+    const displaced = this.#round[place]
+    this.#round[place] = peer
+    if (displaced !== undefined) this.#round.push(displaced)
   }
 
   /** The next live one of the round; `live` fills a new round. */
   next(live: () => readonly PeerId[], isLive: (peer: PeerId) => boolean): PeerId | undefined {
     for (;;) {
-      if (this.#round.length === 0) this.#round = shuffled(this.#random, live())
+      if (this.#round.length === 0) {
+        this.#round = shuffled(this.#random, live())
+        for (const peer of this.#round) this.#inRound.add(peer)
+      }
       const peer = this.#round.pop()
-      if (peer === undefined || isLive(peer)) return peer
+      if (peer === undefined) return undefined
+      this.#inRound.delete(peer)
+      if (isLive(peer)) return peer
     }
   }
 

@@ -14,6 +14,7 @@ export interface Member extends MemberInfo {
 
 export interface MemberEntry {
   readonly peerId: PeerId
+  /** Changed by the table alone, as the state is. */
   incarnation: number
   state: MemberState
   info: MemberInfo
@@ -57,6 +58,8 @@ export class MemberTable {
     dead: new Set(),
     left: new Set(),
   }
+  /** Undefined after a change. */
+  #hash: number | undefined
 
   get size(): number {
     return this.#entries.size
@@ -75,11 +78,13 @@ export class MemberTable {
   add(entry: MemberEntry): void {
     this.#entries.set(entry.peerId, entry)
     this.#byState[entry.state].add(entry)
+    this.#hash = undefined
   }
 
   delete(entry: MemberEntry): void {
     this.#entries.delete(entry.peerId)
     this.#byState[entry.state].delete(entry)
+    this.#hash = undefined
   }
 
   enter(entry: MemberEntry, state: MemberState, sinceMs: number): void {
@@ -87,6 +92,12 @@ export class MemberTable {
     entry.state = state
     entry.sinceMs = sinceMs
     this.#byState[state].add(entry)
+    this.#hash = undefined
+  }
+
+  raise(entry: MemberEntry, incarnation: number): void {
+    entry.incarnation = incarnation
+    this.#hash = undefined
   }
 
   values(): IterableIterator<MemberEntry> {
@@ -127,11 +138,12 @@ export class MemberTable {
    * they heard of them. Those gone are left out: they are forgotten here and there at different moments.
    */
   hash(): number {
+    if (this.#hash !== undefined) return this.#hash
     let sum = 0
     for (const state of ['alive', 'suspect'] as const) {
       for (const entry of this.#byState[state]) sum = (sum + hashOf(entry)) % HASH_MODULUS
     }
-    return sum
+    return (this.#hash = sum)
   }
 
   /** The versions of all members, or of a random slice of them when they are more than one message may hold. */

@@ -60,8 +60,8 @@ const SWEEP_INTERVAL_MS = 1_000
 /** How many peers, about, look for a dead one in each `deadSyncIntervalMs`; fewer only when they are fewer. */
 const SEEKERS_PER_DEAD = 3
 
-/** An update learnt by exchange may be long out of date; one that is told is not. */
-type Via = 'rumour' | 'exchange'
+/** An update learnt by exchange may be long out of date; one that is told is not. In bulk it comes to a newcomer. */
+type Via = 'rumour' | 'exchange' | 'bulk'
 
 /**
  * Who is in the mesh and seems alive: SWIM (Das, Gupta, Motivala 2002) with Lifeguard (Dadgar, Phillips, Currey 2018),
@@ -157,7 +157,7 @@ export class Membership {
         break
       case 'info-changed':
         this.#self.info = event.info
-        this.#self.incarnation++
+        this.#table.raise(this.#self, this.#self.incarnation + 1)
         this.#announceSelf()
         break
       case 'probe-requested':
@@ -233,7 +233,7 @@ export class Membership {
 
   /** Death learnt by exchange may be that of the other side of a healed partition: the member gets time to refute. */
   protected mustDoubtDeath(via: Via): boolean {
-    return via === 'exchange'
+    return via !== 'rumour'
   }
 
   /** Whether one gone for so long is to be remembered no more. */
@@ -418,7 +418,8 @@ export class Membership {
 
   #onNews(from: PeerId, message: Extract<MembershipMessage, { type: 'news' }>): void {
     const known = this.#table.size
-    for (const update of message.updates) this.#merge(update, 'exchange')
+    const bulk = message.more || message.updates.length * 2 > known
+    for (const update of message.updates) this.#merge(update, bulk ? 'bulk' : 'exchange')
     if (message.wanted.length > 0) {
       const { updates } = this.#table.records(message.wanted, this.#nowMs)
       if (updates.length > 0) this.#send(from, { type: 'news', updates, wanted: [], more: false })
@@ -442,7 +443,7 @@ export class Membership {
   #merge(update: MemberUpdate, via: Via): void {
     if (update.peerId === this.#self.peerId) return this.#refute(update)
     const entry = this.#table.get(update.peerId)
-    if (entry === undefined) return this.#meet(update)
+    if (entry === undefined) return this.#meet(update, via)
     this.#news.heard(update)
     const doubtful = update.state === 'dead' && entry.state !== 'dead' && this.mustDoubtDeath(via)
     const told = { incarnation: update.incarnation, state: doubtful ? 'suspect' : update.state } as const
@@ -455,7 +456,7 @@ export class Membership {
   #believe(entry: MemberEntry, told: Version, info?: MemberInfo): void {
     const reborn = told.incarnation > entry.incarnation
     if (reborn) {
-      entry.incarnation = told.incarnation
+      this.#table.raise(entry, told.incarnation)
       entry.accusers = []
       entry.sinceMs = this.#nowMs
     }
@@ -470,7 +471,7 @@ export class Membership {
     if (this.#random.next() * this.#othersAlive() < this.#options.confirmers) this.#probe(suspect)
   }
 
-  #meet(update: MemberUpdate): void {
+  #meet(update: MemberUpdate, via: Via): void {
     const { peerId, incarnation, state, info, goneMs = 0 } = update
     const isGone = state === 'dead' || state === 'left'
     // Remembered by others a moment longer than here; taken in, it would wander for ever.
@@ -485,7 +486,10 @@ export class Membership {
       this.#changed('joined', entry)
     }
     if (state !== 'alive') this.#changed(state, entry)
-    this.#news.passOn(recordOf(entry, this.#nowMs))
+    // Others have known for long what is learnt by exchange; and a newcomer must not tell all of all.
+    const record = recordOf(entry, this.#nowMs)
+    if (via === 'rumour') this.#news.passOn(record)
+    else if (via === 'exchange') this.#news.mention(record)
   }
 
   /** False when there is none: all that are known are alive. */
@@ -540,7 +544,7 @@ export class Membership {
   /** What is said of this peer is either of an earlier life or wrong: a higher incarnation overrides it everywhere. */
   #refute(update: MemberUpdate): void {
     if (this.#self.state === 'left' || !this.mustRefute(update)) return
-    this.#self.incarnation = this.refutingIncarnation(update)
+    this.#table.raise(this.#self, this.refutingIncarnation(update))
     // It was slow to answer, or so it seemed to others.
     if (update.state === 'suspect' || update.state === 'dead') this.#health.worsen()
     this.#announceSelf()
