@@ -96,6 +96,8 @@ class Search<State> {
     after: undefined,
     match: undefined,
   }
+  /** Of each unknown operation, the one called before it that is the same but for the time; -1 if none. */
+  readonly #twins: Int32Array
   /** Known operations before this one are all done; this one is not. */
   #gap = 0
   #furthest: { order: number[]; stuck: number[]; state: State }
@@ -108,6 +110,7 @@ class Search<State> {
     this.#knownCount = known.length
     this.#max = configurationsMax
     this.#done = new Uint8Array(this.#operations.length)
+    this.#twins = twinsOf(this.#operations, known.length)
     this.#furthest = { order: [], stuck: [], state: model.init() }
     this.#link()
   }
@@ -130,7 +133,7 @@ class Search<State> {
     while (knownLeft > 0) {
       if (entry?.isCall === true) {
         const { operation } = entry
-        const next = this.#model.step(state, this.#operations[operation]!)
+        const next = this.#step(state, operation)
         if (next === undefined || !this.#isNew(operation, next)) {
           entry = entry.after
           continue
@@ -156,6 +159,17 @@ class Search<State> {
       entry = last.call.after
     }
     return 'linearizable'
+  }
+
+  /** The state after it; undefined when it cannot come next, or when its coming next could not help. */
+  #step(state: State, operation: number): State | undefined {
+    const isKnown = operation < this.#knownCount
+    // Of equal ones of unknown outcome the first called can stand for the others: those orders are enough.
+    if (!isKnown && this.#twins[operation] !== -1 && this.#done[this.#twins[operation]!] === 0)
+      return undefined
+    const next = this.#model.step(state, this.#operations[operation]!)
+    if (next === undefined || isKnown) return next
+    return this.#model.fingerprint(next) === this.#model.fingerprint(state) ? undefined : next
   }
 
   /** Links all calls and known returns in order of time; of one instant the calls come first, since both may overlap. */
@@ -221,6 +235,17 @@ class Search<State> {
     }
     this.#furthest = { order: path.map(({ call }) => call.operation), stuck, state }
   }
+}
+
+function twinsOf(operations: readonly Operation[], knownCount: number): Int32Array {
+  const latest = new Map<string, number>()
+  return Int32Array.from(operations, ({ op, key, input }, index) => {
+    if (index < knownCount) return -1
+    const identity = JSON.stringify([op, key, input])
+    const twin = latest.get(identity) ?? -1
+    latest.set(identity, index)
+    return twin
+  })
 }
 
 function lift(call: Entry): void {

@@ -58,7 +58,11 @@ export class FileReader {
     const status = namespace.stat(path)
     const blocks = namespace.blocksOf(path)
     if (status.fileId === undefined || (fileId !== undefined && fileId !== status.fileId)) {
-      throw new ShoalError('NOT_FOUND', { path }, `${path} was replaced by another version; read it again`)
+      throw new ShoalError(
+        'NOT_FOUND',
+        { path, replaced: true },
+        `${path} was replaced by another version; read it again`,
+      )
     }
     const chosen = partition === undefined ? blocks : blocks.slice(partition, partition + 1)
     if (partition !== undefined && chosen.length === 0) {

@@ -67,6 +67,12 @@ export class ChaosRounds {
     return scenario.failures
   }
 
+  /** Of what a scenario timed, over all its rounds. */
+  percentile(name: string, what: string, share: number): number {
+    const scenario = this.#scenarios.find(each => each.name === name)
+    return percentile(scenario?.timesMs.get(what) ?? [], share)
+  }
+
   /** Scenario, rounds, failures, and for each thing timed the median, the 95th percentile and the longest. */
   table(): string {
     const head = ['scenario', 'rounds', 'failures', 'time of', 'p50 ms', 'p95 ms', 'max ms']

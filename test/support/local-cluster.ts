@@ -2,26 +2,37 @@ import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { LinkTable, TcpProxy } from '../../src/chaos/index.ts'
 import { attach, readMeshKey, type Mesh, type PeerStatus } from '../../src/node/index.ts'
-import { PeerProcess } from './peer-process.ts'
+import { PeerProcess, type PeerPlace } from './peer-process.ts'
 import type { PeerSettings } from './peer-settings.ts'
 import { waitFor } from './wait-for.ts'
 
-export type ClusterSettings = Partial<Omit<PeerSettings, 'name' | 'dataDirectory' | 'join' | 'meshKeyHex'>>
+export type ClusterSettings = Partial<
+  Omit<PeerSettings, 'name' | 'dataDirectory' | 'join' | 'meshKeyHex'>
+> & {
+  /** Peers reach each other through proxies, so that `cluster.links` can make the network between them worse. */
+  throughProxies?: boolean
+}
 
 /** Peers as processes on this machine, in a temporary folder that goes with them. */
 export class LocalCluster implements AsyncDisposable {
   readonly directory = mkdtempSync(join(tmpdir(), 'shoal-e2e-'))
   readonly peers: PeerProcess[] = []
-  readonly #settings: ClusterSettings
+  /** Faults of the ways between peers, by their names; only of a cluster that was started `throughProxies`. */
+  readonly links = new LinkTable()
+  readonly #settings: Omit<ClusterSettings, 'throughProxies'>
+  readonly #throughProxies: boolean
+  readonly #proxies: TcpProxy[] = []
   readonly #clients = new Set<Mesh>()
   #key: Uint8Array | undefined
 
   /** When the tests are interrupted; the peers have been killed by then. */
   readonly #removeNow = (): void => rmSync(this.directory, { recursive: true, force: true })
 
-  private constructor(settings: ClusterSettings) {
+  private constructor({ throughProxies = false, ...settings }: ClusterSettings) {
     this.#settings = settings
+    this.#throughProxies = throughProxies
     mkdirSync(join(this.directory, 'log'))
     process.once('exit', this.#removeNow)
   }
@@ -49,6 +60,7 @@ export class LocalCluster implements AsyncDisposable {
   /** One more peer: the first creates the mesh, the others join it. */
   async add(settings: ClusterSettings & { meshKeyHex?: string } = {}): Promise<PeerProcess> {
     const peer = this.prepare(settings)
+    if (this.#throughProxies) peer.listenAt(await this.#proxied(peer.name))
     await peer.start()
     this.#key ??= await readMeshKey(peer.dataDirectory)
     return peer
@@ -77,6 +89,28 @@ export class LocalCluster implements AsyncDisposable {
     )
     this.peers.push(peer)
     return peer
+  }
+
+  /**
+   * Every peer has a loopback address of its own, from which it dials too: so a proxy knows whose connection it has. Its
+   * proxy has the same port at another address.
+   */
+  async #proxied(name: string): Promise<PeerPlace> {
+    const [host, front] = [`127.0.1.${name.slice(1)}`, `127.0.2.${name.slice(1)}`]
+    const proxy: TcpProxy = await TcpProxy.listen({
+      host: front,
+      target: () => ({ host, port: proxy.port }),
+      name,
+      nameOf: address => /^127\.0\.1\.(\d+)$/.exec(address)?.[1]?.replace(/^/, 'p'),
+      faults: this.links,
+    })
+    this.#proxies.push(proxy)
+    const { port } = proxy
+    return {
+      listen: [`/ip4/${host}/tcp/${port}`],
+      announce: [`/ip4/${front}/tcp/${port}`],
+      dialFrom: host,
+    }
   }
 
   running(): PeerProcess[] {
@@ -126,6 +160,7 @@ export class LocalCluster implements AsyncDisposable {
    * @throws when a peer had ended by itself, after it runs again.
    */
   async heal(): Promise<void> {
+    this.links.heal()
     for (const peer of this.peers) peer.resume()
     const crashes = this.peers.flatMap(peer => {
       const crash = peer.takeCrash()
@@ -171,6 +206,7 @@ export class LocalCluster implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await Promise.allSettled([...this.#clients].map(client => client.close()))
     await Promise.allSettled(this.peers.map(peer => peer.kill()))
+    await Promise.allSettled(this.#proxies.map(proxy => proxy[Symbol.asyncDispose]()))
     await rm(this.directory, { recursive: true, force: true, maxRetries: 5 })
     process.off('exit', this.#removeNow)
   }

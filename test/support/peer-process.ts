@@ -28,11 +28,15 @@ export class PeerStartError extends Error {
   }
 }
 
+/** Where a peer listens, and where others are told that it does. */
+export type PeerPlace = Pick<PeerSettings, 'listen' | 'announce' | 'dialFrom'>
+
 /** A real process that runs one peer, on a directory and, from the second start on, a port of its own. */
 export class PeerProcess {
   readonly name: string
   readonly logFile: string
   readonly #settings: PeerSettings
+  #place: PeerPlace | undefined
   #child: ChildProcess | undefined
   #id = ''
   #addresses: string[] = []
@@ -45,6 +49,11 @@ export class PeerProcess {
     this.name = settings.name
     this.#settings = settings
     this.logFile = logFile
+  }
+
+  /** From the next start on. */
+  listenAt(place: PeerPlace): void {
+    this.#place = place
   }
 
   /** Stays the same over restarts. */
@@ -107,7 +116,8 @@ export class PeerProcess {
   }
 
   /** The port of the first start again, so that the others' addresses stay right. */
-  #listen(): { listen?: string[] } {
+  #listen(): PeerPlace {
+    if (this.#place !== undefined) return this.#place
     const [address] = this.#addresses
     return address === undefined ? {} : { listen: [address.replace(/\/p2p\/.*$/, '')] }
   }

@@ -372,6 +372,30 @@ test('on small histories of files, with renames and lists, it agrees with trying
   expect(Math.min(outcomes.linearizable, outcomes.violated)).toBeGreaterThan(300)
 })
 
+test('dozens of unknown outcomes on one file do not stop the search', () => {
+  const history: Operation[] = []
+  let ns = 0
+  for (let i = 0; i < 40; i++) {
+    const path = `/d/${'ab'[i % 2]}`
+    const other = `/d/${'ba'[i % 2]}`
+    const kinds: Shape[] = [
+      { op: 'create', input: `v${i}` },
+      { op: 'overwrite', input: `w${i}` },
+      { op: 'delete' },
+      { op: 'rename', input: other },
+    ]
+    history.push(at(`${ns}-?`, { ...kinds[i % 4]!, key: path }))
+    history.push(at(`${ns + 5}-${ns + 9}`, { op: 'read', key: path, output: { error: 'NOT_FOUND' } }))
+    ns += 10
+  }
+  expect(checkLinearizable(namespaceModel, history).verdict).toBe('linearizable')
+  // Nobody can have seen this: so every order has to be looked at, and is.
+  history.push(at(`${ns}-${ns + 5}`, { op: 'read', key: '/d/a', output: { ok: 'never written' } }))
+  const { verdict, configurations } = checkLinearizable(namespaceModel, history)
+  expect(verdict).toBe('violated')
+  expect(configurations).toBeLessThan(500_000)
+})
+
 describe('a planted lie is found', () => {
   /** A history in which each lie can be placed: writes of distinct values, and one read after each. */
   function honest(seed: number): Operation[] {
