@@ -68,6 +68,7 @@ const schema = z.discriminatedUnion('type', [
   z.object({ type: z.literal('rm'), path, recursive: z.boolean().exactOptional(), session }),
   z.object({
     type: z.literal('report-holders'),
+    term: count.exactOptional(),
     blocks: z
       .array(z.object({ blockId, add: peerIds.exactOptional(), remove: peerIds.exactOptional() }))
       .max(blocksPerCommandMax),

@@ -49,11 +49,15 @@ export interface RepairOptions {
    * that left on purpose are replaced at once. @default 30_000 (1_000–5_000 in tests)
    */
   graceMs: number
-  /** Block copies under way in the whole mesh; more wait. @default 16 */
+  /** Block copies under way in the whole mesh; more wait. What the leader keeps in mind, not what peers can do: that is the next. @default 256 */
   copiesMax: number
-  /** Block copies under way to one peer, so that repair leaves its disk and network to others. @default 4 */
+  /** Block copies under way into one peer, and out of one, so that repair leaves its disk and network to others. @default 4 */
   copiesPerPeerMax: number
-  /** Slots with data in motion at a time, as a share of all. @default 0.25 */
+  /** The same two bounds for blocks of which one living copy is left; these wait for nothing else. @default 256 */
+  urgentCopiesMax: number
+  /** @default 16 */
+  urgentCopiesPerPeerMax: number
+  /** Slots with data in motion at a time, as a share of all; the table refuses more than a quarter. @default 0.25 */
   movingShareMax: number
   /** Before a failed copy (doubled each time, up to 32 times this) or a failed command is tried again. @default 1_000 */
   retryMs: number
@@ -69,13 +73,23 @@ export const REPAIR_DEFAULTS: RepairOptions = {
   slotCount: SLOT_COUNT,
   replication: REPLICATION,
   graceMs: 30_000,
-  copiesMax: 16,
+  copiesMax: 256,
   copiesPerPeerMax: 4,
+  urgentCopiesMax: 256,
+  urgentCopiesPerPeerMax: 16,
   movingShareMax: 0.25,
   retryMs: 1_000,
   scanBlocksMax: 5_000,
   rescanMs: 60_000,
   effectTimeoutMs: 120_000,
+}
+
+/** A copy slower than this is given up: its source or its network is of no use. */
+const COPY_BYTES_PER_SECOND_MIN = 1024 * 1024
+
+/** How long the bytes of one copy may take, beside the fixed part: a large block at the slowest useful rate. */
+export function copyDeadlineMs(sizeBytes: number): number {
+  return Math.ceil((sizeBytes * 1_000) / COPY_BYTES_PER_SECOND_MIN)
 }
 
 export interface BlockStoreOptions {
@@ -115,20 +129,39 @@ export interface FileOptions {
   readHeadTimeoutMs: number
   /** Longest pause inside a read; then the next holder goes on from there. @default 5_000 */
   readIdleMs: number
+  /** A second holder is asked when the first lets wait longer than nineteen of twenty reads had to, but never sooner than this. @default 50 */
+  hedgeFloorMs: number
+  /** Second holders asked, as a share of the reads. @default 0.05 */
+  hedgeShareMax: number
   /** How often all holders are tried for one block without any progress. @default 3 */
   readRounds: number
   /** Pause between two rounds. @default 200 */
   readRetryMs: number
   /** The next block is opened when no more than this is left of the current one. @default 1_048_576 */
   prefetchBytes: number
-  /** Longest one block copy or verification of repair. @default 120_000 */
+  /** Longest one block copy or verification of repair, beside what its bytes take at the slowest useful rate. @default 120_000 */
   copyTimeoutMs: number
-  /** Repairs of bad replicas asked for by this peer's readers at a time; more are left to the scrub. @default 4 */
+  /**
+   * Bytes per second that one peer pulls for repair and slot moves, all copies together: some of a disk's and a 1 Gbit/s
+   * network's rate, the most is left to people. Copies of blocks with one living copy left are not slowed. @default 33_554_432
+   */
+  copyBytesPerSecond: number
+  /** Checks of replicas under way on behalf of readers and people, here and asked of others; more are left to the scrub. @default 4 */
   mendsMax: number
+  /** Until the log knows that a replica is lost; then it is said again with the next audit. @default 10_000 */
+  reportTimeoutMs: number
   /** A block that no file and no lease needs is deleted after this long. @default 600_000 */
   orphanGraceMs: number
   /** How often the disk is compared with the namespace. @default 60_000 */
   orphanSweepMs: number
+  /** How often what the log says this peer holds is compared with what its disk has. @default 60_000 */
+  auditMs: number
+  /** Each block is read and verified when that was last done this long ago. @default 604_800_000 (7 days) */
+  scrubPeriodMs: number
+  /** Bytes per second that the scrub reads at most: a terabyte in a day and a half. @default 8_388_608 */
+  scrubBytesPerSecond: number
+  /** How long one piece of the scrub (256 KiB) waits for reads and writes of others to end: under constant load it goes on at 1 MiB/s. @default 250 */
+  scrubYieldMs: number
 }
 
 export const FILE_DEFAULTS: FileOptions = {
@@ -144,11 +177,19 @@ export const FILE_DEFAULTS: FileOptions = {
   blockWriteTimeoutMs: 3_600_000,
   readHeadTimeoutMs: 3_000,
   readIdleMs: 5_000,
+  hedgeFloorMs: 50,
+  hedgeShareMax: 0.05,
   readRounds: 3,
   readRetryMs: 200,
   prefetchBytes: 2 ** 20,
   copyTimeoutMs: 120_000,
+  copyBytesPerSecond: 32 * 2 ** 20,
   mendsMax: 4,
+  reportTimeoutMs: 10_000,
   orphanGraceMs: 600_000,
   orphanSweepMs: 60_000,
+  auditMs: 60_000,
+  scrubPeriodMs: 604_800_000,
+  scrubBytesPerSecond: 8 * 2 ** 20,
+  scrubYieldMs: 250,
 }

@@ -99,6 +99,8 @@ export interface Rm extends Mutation {
 /** What repair changed. Blocks that are gone meanwhile are skipped; the last holder is never removed. */
 export interface ReportHolders extends Mutation {
   type: 'report-holders'
+  /** Of the leader whose planner says so; in another term it is refused. Without it, it is taken in any. */
+  term?: number
   blocks: { blockId: BlockId; add?: PeerId[]; remove?: PeerId[] }[]
 }
 

@@ -58,6 +58,11 @@ export class Namespace extends NamespaceQueries implements SubMachine<NamespaceC
   apply(command: NamespaceCommand, context: ApplyContext): NamespaceResult {
     invariant(context.timeMs >= this.#timeMs, 'log time does not go back')
     this.#timeMs = context.timeMs
+    // What a planner of another term reports was true then; its leader no longer orders what happens to the copies.
+    if (command.type === 'report-holders' && command.term !== undefined && command.term !== context.term) {
+      const details = { term: command.term, seen: context.term }
+      return { ok: false, error: toWire(new ShoalError('STALE_LEADER', details)) }
+    }
     const { session } = command
     const first = session === undefined ? undefined : this.#sessions.recall(session)
     if (first !== undefined) return first

@@ -28,6 +28,18 @@ interface Topology {
 
 const hostKey = (peer: RingPeer): string => `${peer.zone}\0${peer.host}`
 
+/** What to change, and what that costs beside the least it could. */
+export interface Plan {
+  moves: SlotMove[]
+  /** Owners that come to slots they did not own. */
+  added: number
+  /**
+   * The fewest owners that any planner must add to get from the table to the shares that these peers have: a place per owner that
+   * may not stay, or what peers lack of their shares, if that is more.
+   */
+  ideal: number
+}
+
 /** Owners for all slots from nothing. */
 export function seedTable(peers: readonly RingPeer[], slotCount: number, replication: number): PeerId[][] {
   const table = Array.from({ length: slotCount }, (): PeerId[] => [])
@@ -55,7 +67,7 @@ export function plan(
   const steps = planSteps(table, peers, replication)
   for (;;) {
     const { done, value } = steps.next()
-    if (done === true) return value
+    if (done === true) return value.moves
   }
 }
 
@@ -67,10 +79,11 @@ export function* planSteps(
   table: readonly (readonly PeerId[])[],
   peers: readonly RingPeer[],
   replication: number,
-): Generator<void, SlotMove[]> {
+): Generator<void, Plan> {
   const topology = topologyOf(peers, table.length, replication)
-  if (topology.peers.length === 0) return []
+  if (topology.peers.length === 0) return { moves: [], added: 0, ideal: 0 }
   const planner = new Planner(topology, table)
+  const ideal = planner.lacking()
   yield* planner.fill()
   yield* planner.rebalance()
   const moves: SlotMove[] = []
@@ -79,33 +92,7 @@ export function* planSteps(
     const added = owners.filter(peer => !old.includes(peer))
     if (added.length > 0 || owners.length !== old.length) moves.push({ slot, owners, added })
   }
-  return moves
-}
-
-/**
- * The fewest owners that must be added to get from the table to the shares that these peers have, whatever the planner: a place
- * per owner that may not stay, or what peers lack of their shares, if that is more.
- */
-export function idealMoves(
-  table: readonly (readonly PeerId[])[],
-  peers: readonly RingPeer[],
-  replication: number,
-): number {
-  const topology = topologyOf(peers, table.length, replication)
-  if (topology.peers.length === 0) return 0
-  const { owners } = new Planner(topology, table)
-  const loads = new Map<PeerId, number>()
-  let vacant = 0
-  for (const kept of owners) {
-    vacant += topology.replication - kept.length
-    for (const peer of kept) loads.set(peer, (loads.get(peer) ?? 0) + 1)
-  }
-  let lacking = 0
-  for (const { peerId, quarantined } of topology.peers) {
-    if (quarantined === true) continue
-    lacking += Math.max(0, Math.floor(topology.targets.get(peerId)! + 1e-6) - (loads.get(peerId) ?? 0))
-  }
-  return Math.max(vacant, lacking)
+  return { moves, added: moves.reduce((sum, move) => sum + move.added.length, 0), ideal }
 }
 
 /** Old owners that nobody could replace stay at the end of the list, so that it does not get shorter. */
@@ -144,6 +131,18 @@ class Planner {
       }
       return kept
     })
+  }
+
+  /** See `Plan.ideal`. */
+  lacking(): number {
+    const { replication, takers, targets } = this.#topology
+    const vacant = this.owners.reduce((sum, kept) => sum + replication - kept.length, 0)
+    const lacking = takers.reduce(
+      (sum, { peerId }) =>
+        sum + Math.max(0, Math.floor(targets.get(peerId)! + 1e-6) - this.#loads.get(peerId)!),
+      0,
+    )
+    return Math.max(vacant, lacking)
   }
 
   *fill(): Generator<void> {

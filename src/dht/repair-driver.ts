@@ -46,7 +46,14 @@ export class RepairDriver implements Disposable {
   readonly #tickMs: number
   readonly #leaseSweepMs: number
   #run:
-    | { machine: Repair; stop: AbortController; timer: NodeJS.Timeout; leaseTimer: NodeJS.Timeout }
+    | {
+        machine: Repair
+        stop: AbortController
+        timer: NodeJS.Timeout
+        leaseTimer: NodeJS.Timeout
+        /** The next slice of its work is asked for. */
+        continuing: boolean
+      }
     | undefined
 
   constructor(ports: RepairDriverPorts, options: RepairDriverOptions = {}) {
@@ -60,17 +67,18 @@ export class RepairDriver implements Disposable {
   /**
    * This peer leads from now on, and what it has applied includes its own term's first entry.
    * @param members all of them, as the log knows them.
+   * @param term in which it leads: what it reports is void in another one.
    */
-  start(members: readonly RepairMember[]): void {
+  start(members: readonly RepairMember[], term?: number): void {
     this.stop()
     const views = { slots: this.#ports.slots(), blocks: this.#ports.namespace() }
-    const machine = new Repair(this.#options, views)
+    const machine = new Repair(this.#options, views, term)
     const timer = setInterval(() => this.#step({ type: 'tick' }), this.#tickMs)
     timer.unref()
     const stop = new AbortController()
     const leaseTimer = setInterval(() => this.#expireLeases(stop.signal), this.#leaseSweepMs)
     leaseTimer.unref()
-    this.#run = { machine, stop, timer, leaseTimer }
+    this.#run = { machine, stop, timer, leaseTimer, continuing: false }
     this.#step({ type: 'members-changed', members })
   }
 
@@ -125,6 +133,13 @@ export class RepairDriver implements Disposable {
         },
       )
     }
+    if (!run.machine.isBusy || run.continuing) return
+    run.continuing = true
+    // Between two slices of its work everybody else gets a turn.
+    setImmediate(() => {
+      run.continuing = false
+      if (this.#run === run) this.#step({ type: 'tick' })
+    })
   }
 
   /** Never rejects for what the network or a peer does; resolves with what the planner must know. */
@@ -161,11 +176,11 @@ export class RepairDriver implements Disposable {
   }
 
   async #copy(effect: Extract<RepairEffect, { type: 'copy' }>, signal: AbortSignal): Promise<boolean> {
-    const { blockId, sizeBytes, sha256, to, from } = effect
+    const { slot, epoch, blockId, sizeBytes, sha256, to, from, urgent } = effect
     try {
       const { copied } = await this.#ports.askToCopy(
         to,
-        { blockId, bytes: sizeBytes, sha256, from },
+        { blockId, bytes: sizeBytes, sha256, from, fence: { slot, epoch }, urgent },
         { signal },
       )
       this.#ports.log.debug({ block: blockId, to, copied }, 'a copy was made')

@@ -56,6 +56,8 @@ export interface SlotView {
   writersOf(slot: number): PeerId[]
   /** Slots with a move or a retirement under way. */
   moving(): number[]
+  /** Slots that may be in motion at a time. */
+  readonly movingMax: number
 }
 
 const UNASSIGNED: SlotRow = { epoch: 0, owners: [], pending: [], retiring: [] }

@@ -47,7 +47,7 @@ export class LeaderRole {
     this.resign()
     log.info({ term }, 'this peer leads')
     this.#keeper.start()
-    repair.start(meshLog.state.members.members().map(repairMember))
+    repair.start(meshLog.state.members.members().map(repairMember), term)
     jobs.lead(
       new JobLeader({
         transport,
