@@ -208,3 +208,28 @@ export const replicatedLogDefaults: Readonly<ReplicatedLogOptions> = {
   snapshotsMax: 2,
   snapshotBytesMax: 1_073_741_824,
 }
+
+/** Room on the disk that holds the log. */
+export interface DiskSpaceOptions {
+  /**
+   * Kept free for metadata by a file of that size, which is deleted when the disk is full: deleting files needs the log,
+   * too. 0: none. @default 67_108_864
+   */
+  reserveBytes: number
+  /** With a smaller share of the disk free, a leader hands over to a voter with more … @default 0.05 */
+  lowShare: number
+  /** … but this much is enough on any disk. @default 2_147_483_648 */
+  lowBytesMax: number
+  /** How often the free room is looked at, and a lost reserve made again. @default 5_000 */
+  spaceCheckMs: number
+  /** A write that found the disk full tries again after this. @default 500 */
+  spaceRetryMs: number
+}
+
+export const diskSpaceDefaults: Readonly<DiskSpaceOptions> = {
+  reserveBytes: 67_108_864,
+  lowShare: 0.05,
+  lowBytesMax: 2_147_483_648,
+  spaceCheckMs: 5_000,
+  spaceRetryMs: 500,
+}

@@ -1,9 +1,16 @@
+import type { FileHandle } from 'node:fs/promises'
 import { mkdir, open, readdir, readFile, unlink } from 'node:fs/promises'
 import path from 'node:path'
 import { crc32 } from 'node:zlib'
 import { z } from 'zod'
-import { invariant, pack, unpack } from '../base/index.ts'
+import { hasCode, invariant, pack, ShoalError, unpack } from '../base/index.ts'
+import type { PeerId } from '../base/index.ts'
+import type { DiskSpaceOptions } from './config.ts'
+import { DiskSpace } from './disk-space.ts'
+import type { OpenFile, SpaceState } from './disk-space.ts'
 import { replaceFile, sumInSlices, syncDirectory, TEMPORARY_SUFFIX } from './durable-file.ts'
+import { finishSettingAside, readLife, readSummed, setAside, summed, writeLife } from './log-damage.ts'
+import type { LifeRecord } from './log-damage.ts'
 import { corrupt, encodeEntry, LogSegment, segmentFirstIndex } from './log-segment.ts'
 import type { LogStore, StoredLog } from './log-store.ts'
 import { peerId } from './messages.ts'
@@ -12,6 +19,17 @@ import type { HardState, PersistEffect, RaftEntry, Snapshot } from './raft-types
 export interface DiskLogStoreOptions {
   /** A segment is closed when it has grown to this: what is deleted, and read back, at a time. @default 16 MiB */
   segmentBytes?: number
+  /**
+   * The peer whose log it is. A log of its that is damaged is set aside, and the peer begins anew as a learner, unless it was
+   * the only voter. Without it, damage is LOG_CORRUPT and nothing is touched.
+   */
+  self?: PeerId
+  /** @default no reserve */
+  space?: Partial<DiskSpaceOptions>
+  /** @default that of node:fs */
+  openFile?: OpenFile
+  /** @default Date.now */
+  wallMs?: () => number
 }
 
 const SEGMENT_BYTES = 16 * 1024 * 1024
@@ -19,7 +37,11 @@ const SEGMENT_BYTES = 16 * 1024 * 1024
 const SNAPSHOTS_KEPT = 2
 
 const HARD_STATE_FILE = 'hard'
-const SUM_BYTES = 4
+/** How far the log is durable, after each flush. Not synced: it outlives the process, not always the machine. */
+const MARK_FILE = 'mark'
+const MARK_BYTES = 12
+/** Who votes, as of the last entry that said so: whether a damaged log can be fetched from others. */
+const VOTERS_FILE = 'voters'
 const SNAPSHOT_MAGIC = Buffer.from('SHOALSN1')
 /** Magic, sum, length of the head. */
 const SNAPSHOT_PREFIX_BYTES = 16
@@ -41,12 +63,21 @@ const snapshotMetaSchema = z.object({
 
 /**
  * The log in a directory: `hard` (term, vote), `log-<first index>` segments, `snap-<index>` snapshots. `hard` and
- * snapshots are replaced whole; segments only grow at the end, are cut at the end, or are deleted.
+ * snapshots are replaced whole; segments only grow at the end, are cut at the end, or are deleted. Beside them: `mark`,
+ * `voters`, the `reserve` (see `DiskSpace`), and, of a peer whose log was lost once, `life` and `damaged-<time>/`.
  */
 export class DiskLogStore implements LogStore {
   readonly #directory: string
   readonly #segmentBytes: number
+  readonly #self: PeerId | undefined
+  readonly #space: DiskSpace
+  readonly #openFile: OpenFile
+  readonly #wallMs: () => number
+  #life: LifeRecord | undefined
+  #mark: FileHandle | undefined
   #hardState: HardState = { term: 0 }
+  /** From the first write on: a log without it has lost it. */
+  #hasHardState = false
   /** The mark in `hard`. */
   #markedIndex = 0
   /** Ascending; entries are appended to the last. */
@@ -57,24 +88,72 @@ export class DiskLogStore implements LogStore {
   constructor(directory: string, options: DiskLogStoreOptions = {}) {
     this.#directory = directory
     this.#segmentBytes = options.segmentBytes ?? SEGMENT_BYTES
+    this.#self = options.self
+    this.#openFile = options.openFile ?? open
+    this.#wallMs = options.wallMs ?? Date.now
+    this.#space = new DiskSpace(directory, options.space ?? { reserveBytes: 0 }, this.#openFile)
   }
 
   async load(): Promise<StoredLog> {
+    await mkdir(this.#directory, { recursive: true, mode: 0o700 })
+    let stored: StoredLog
     try {
-      return await this.#load()
+      await this.#loadLife()
+      stored = await this.#load()
     } catch (error) {
-      await this.#closeSegments()
-      throw error
+      await this.#closeFiles()
+      if (!hasCode(error, 'LOG_CORRUPT') || this.#self === undefined) throw error
+      await this.#refuseIfAlone(error)
+      this.#life = await setAside(this.#directory, error.message, this.#wallMs())
+      this.#hardState = { term: 0 }
+      this.#hasHardState = false
+      this.#markedIndex = 0
+      this.#snapshots = []
+      stored = await this.#load()
     }
+    this.#mark = await this.#openFile(path.join(this.#directory, MARK_FILE), 'a+', 0o600)
+    await this.#mark.close()
+    this.#mark = await this.#openFile(path.join(this.#directory, MARK_FILE), 'r+', 0o600)
+    this.#space.start()
+    if (this.#life === undefined) return stored
+    const { number, forgot, damages } = this.#life
+    return { ...stored, state: { ...stored.state, life: { number, forgot } }, damages }
+  }
+
+  async #loadLife(): Promise<void> {
+    const file = path.join(this.#directory, 'life')
+    this.#life = await readLife(this.#directory).catch((error: unknown) => {
+      throw corrupt(file, 0, error instanceof Error ? error.message : String(error))
+    })
+    if (this.#life?.moving === true) this.#life = await finishSettingAside(this.#directory, this.#life)
+  }
+
+  /** What the only voter has lost, nobody else is sure to have. */
+  async #refuseIfAlone(error: ShoalError<'LOG_CORRUPT'>): Promise<void> {
+    const voters = await this.#knownVoters()
+    if (voters === undefined || voters.some(voter => voter !== this.#self)) return
+    throw new ShoalError(
+      'LOG_CORRUPT',
+      error.details,
+      `${error.message} It was the only voter, so no other peer is sure to have what is lost, and nothing was changed. ` +
+        'Bring back a copy of the directory, or accept the loss: `shoal recover --unsafe` keeps what is readable.',
+    )
+  }
+
+  async #knownVoters(): Promise<PeerId[] | undefined> {
+    const bytes = await readSummed(path.join(this.#directory, VOTERS_FILE)).catch(() => undefined)
+    return bytes === undefined ? undefined : z.array(peerId).parse(unpack(bytes))
   }
 
   async #load(): Promise<StoredLog> {
-    await mkdir(this.#directory, { recursive: true, mode: 0o700 })
     const names = (await readdir(this.#directory)).sort()
     for (const name of names) {
       if (name.endsWith(TEMPORARY_SUFFIX)) await unlink(path.join(this.#directory, name))
     }
     if (names.includes(HARD_STATE_FILE)) await this.#loadHardState()
+    else if (names.some(name => segmentFirstIndex(name) !== undefined || SNAPSHOT_NAME.test(name)))
+      throw corrupt(path.join(this.#directory, HARD_STATE_FILE), 0, 'term and vote are gone')
+    this.#markedIndex = Math.max(this.#markedIndex, await this.#readMark())
     this.#snapshots = names.flatMap(name => {
       const digits = SNAPSHOT_NAME.exec(name)?.[1]
       return digits === undefined ? [] : [Number(digits)]
@@ -117,9 +196,11 @@ export class DiskLogStore implements LogStore {
   async write(batch: readonly PersistEffect[]): Promise<void> {
     // Terms and votes only go up, so the last says it all; first, because no entry may be of a later term than it.
     const hardState = batch.findLast(effect => effect.hardState !== undefined)?.hardState
-    if (hardState !== undefined) await this.#writeHardState(hardState, this.#lastIndex)
+    if (hardState !== undefined || !this.#hasHardState)
+      await this.#writeHardState(hardState ?? this.#hardState, this.#lastIndex)
     let unsynced = false
     for (const effect of batch) {
+      if (effect.settled === true) await this.#settle()
       if (effect.snapshot !== undefined) await this.#writeSnapshot(effect.snapshot, effect.log === 'reset')
       if (effect.truncateFrom !== undefined) await this.#truncateFrom(effect.truncateFrom)
       if (effect.entries !== undefined) {
@@ -129,6 +210,20 @@ export class DiskLogStore implements LogStore {
     }
     // None is left when a snapshot from the leader has replaced the entries before it.
     if (unsynced) await this.#segments.at(-1)?.sync()
+    await this.#writeMark(this.#lastIndex)
+  }
+
+  stopWaiting(): void {
+    this.#space.stop()
+  }
+
+  onSpace(listener: (state: SpaceState) => void): void {
+    this.#space.onChange(listener)
+  }
+
+  async #settle(): Promise<void> {
+    this.#life = { ...this.#life!, forgot: false }
+    await this.#space.use(() => writeLife(this.#directory, this.#life!))
   }
 
   async readSnapshot(): Promise<Snapshot | undefined> {
@@ -139,11 +234,14 @@ export class DiskLogStore implements LogStore {
   /** Also marks how far the log is durable, so that damage while the peer is down is told from a torn record. */
   async close(): Promise<void> {
     const durableIndex = this.#lastIndex
-    await this.#closeSegments()
+    await this.#space.stopped()
+    await this.#closeFiles()
     if (durableIndex !== this.#markedIndex) await this.#writeHardState(this.#hardState, durableIndex)
   }
 
-  async #closeSegments(): Promise<void> {
+  async #closeFiles(): Promise<void> {
+    await this.#mark?.close()
+    this.#mark = undefined
     for (const segment of this.#segments) await segment.close()
     this.#segments = []
   }
@@ -156,24 +254,48 @@ export class DiskLogStore implements LogStore {
 
   async #loadHardState(): Promise<void> {
     const file = path.join(this.#directory, HARD_STATE_FILE)
-    const bytes = await readFile(file)
-    const body = bytes.subarray(SUM_BYTES)
-    if (bytes.byteLength <= SUM_BYTES || bytes.readUInt32LE(0) !== crc32(body)) {
-      throw corrupt(file, 0, 'term and vote are unreadable')
-    }
+    const body = await readSummed(file).catch(() => undefined)
+    if (body === undefined) throw corrupt(file, 0, 'term and vote are unreadable')
     const { term, votedFor, durableIndex } = hardStateSchema.parse(unpack(body))
     this.#hardState = { term, votedFor }
+    this.#hasHardState = true
     this.#markedIndex = durableIndex
   }
 
   async #writeHardState(hardState: HardState, durableIndex: number): Promise<void> {
     const { term, votedFor } = hardState
     const body = pack(votedFor === undefined ? { term, durableIndex } : { term, votedFor, durableIndex })
-    const sum = Buffer.alloc(SUM_BYTES)
-    sum.writeUInt32LE(crc32(body))
-    await replaceFile(path.join(this.#directory, HARD_STATE_FILE), [sum, body])
+    const file = path.join(this.#directory, HARD_STATE_FILE)
+    await this.#space.use(() => replaceFile(file, summed(body), this.#openFile))
     this.#hardState = hardState
+    this.#hasHardState = true
     this.#markedIndex = durableIndex
+  }
+
+  /** 0 when there is none, or one that a crash of the machine left half-written. */
+  async #readMark(): Promise<number> {
+    const bytes = await readFile(path.join(this.#directory, MARK_FILE)).catch(() => Buffer.alloc(0))
+    if (bytes.byteLength !== MARK_BYTES || bytes.readUInt32LE(8) !== crc32(bytes.subarray(0, 8))) return 0
+    return bytes.readUIntLE(0, 6)
+  }
+
+  async #writeMark(index: number): Promise<void> {
+    const bytes = Buffer.alloc(MARK_BYTES)
+    bytes.writeUIntLE(index, 0, 6)
+    bytes.writeUInt32LE(crc32(bytes.subarray(0, 8)), 8)
+    await this.#space.use(async () => await this.#mark!.write(bytes, 0, MARK_BYTES, 0))
+  }
+
+  /** Before entries that were durable are cut off: neither mark may speak of them any more. */
+  async #lowerMarks(index: number): Promise<void> {
+    await this.#writeMark(index)
+    await this.#mark!.datasync()
+    if (index < this.#markedIndex) await this.#writeHardState(this.#hardState, index)
+  }
+
+  async #noteVoters(voters: readonly PeerId[]): Promise<void> {
+    const file = path.join(this.#directory, VOTERS_FILE)
+    await this.#space.use(() => replaceFile(file, summed(pack(voters)), this.#openFile))
   }
 
   // ---- Entries
@@ -183,7 +305,7 @@ export class DiskLogStore implements LogStore {
     const entries: RaftEntry[] = []
     for (const [at, firstIndex] of ascending.entries()) {
       const last = at === ascending.length - 1
-      const loaded = await LogSegment.load(this.#directory, firstIndex, last)
+      const loaded = await LogSegment.load(this.#directory, firstIndex, last, this.#openFile)
       const expected = (entries.at(-1)?.index ?? firstIndex - 1) + 1
       if (firstIndex !== expected && loaded.entries.length === 0) {
         await loaded.segment.remove()
@@ -203,11 +325,13 @@ export class DiskLogStore implements LogStore {
       const segment = this.#segments.at(-1)
       if (segment === undefined || segment.sizeBytes + bytes >= this.#segmentBytes) {
         // The old segment must be durable first: a gap between files would look like lost entries.
-        await segment?.append(records)
+        await this.#appendTo(segment, records)
         await segment?.sync()
         records = []
         bytes = 0
-        this.#segments.push(await LogSegment.create(this.#directory, entry.index))
+        const create = (): Promise<LogSegment> =>
+          LogSegment.create(this.#directory, entry.index, this.#openFile)
+        this.#segments.push(await this.#space.use(create))
         await syncDirectory(this.#directory)
       }
       invariant(
@@ -218,11 +342,17 @@ export class DiskLogStore implements LogStore {
       records.push(record)
       bytes += record.byteLength
     }
-    if (records.length > 0) await this.#segments.at(-1)!.append(records)
+    await this.#appendTo(this.#segments.at(-1), records)
+    const config = entries.findLast(entry => entry.kind === 'config')
+    if (config !== undefined) await this.#noteVoters(config.voters)
+  }
+
+  async #appendTo(segment: LogSegment | undefined, records: readonly Buffer[]): Promise<void> {
+    if (segment !== undefined && records.length > 0) await this.#space.use(() => segment.append(records))
   }
 
   async #truncateFrom(index: number): Promise<void> {
-    if (index <= this.#markedIndex) await this.#writeHardState(this.#hardState, index - 1)
+    if (index <= this.#lastIndex) await this.#lowerMarks(index - 1)
     // From the end backwards, so that a crash leaves no gap.
     while (this.#segments.length > 0 && this.#segments.at(-1)!.firstIndex >= index) {
       await this.#segments.pop()!.remove()
@@ -243,13 +373,15 @@ export class DiskLogStore implements LogStore {
 
   async #writeSnapshot(snapshot: Snapshot, reset: boolean): Promise<void> {
     const { data, ...meta } = snapshot
-    if (reset && this.#markedIndex > meta.index) await this.#writeHardState(this.#hardState, meta.index)
+    if (reset && this.#lastIndex > meta.index) await this.#lowerMarks(meta.index)
     const head = pack(meta)
     const prefix = Buffer.alloc(SNAPSHOT_PREFIX_BYTES)
     SNAPSHOT_MAGIC.copy(prefix)
     prefix.writeUInt32LE(head.byteLength, 12)
     prefix.writeUInt32LE(await sumInSlices([prefix.subarray(12), head, data]), 8)
-    await replaceFile(this.#snapshotFile(snapshot.index), [prefix, head, data])
+    const file = this.#snapshotFile(snapshot.index)
+    await this.#space.use(() => replaceFile(file, [prefix, head, data], this.#openFile))
+    if (reset) await this.#noteVoters(meta.voters)
     this.#snapshots.push(snapshot.index)
     // A leader's snapshot replaces everything: the older one no longer leads to it through the log.
     const kept = reset ? 1 : SNAPSHOTS_KEPT

@@ -1,4 +1,4 @@
-import { open, rename } from 'node:fs/promises'
+import { open, rename, unlink } from 'node:fs/promises'
 import path from 'node:path'
 import { setImmediate } from 'node:timers/promises'
 import { crc32 } from 'node:zlib'
@@ -22,12 +22,19 @@ export async function sumInSlices(parts: readonly Uint8Array[]): Promise<number>
 }
 
 /** Creates or replaces a file whole: after a crash there is the old one or the new one, never a mixture. */
-export async function replaceFile(file: string, parts: readonly Uint8Array[]): Promise<void> {
+export async function replaceFile(
+  file: string,
+  parts: readonly Uint8Array[],
+  openFile: typeof open = open,
+): Promise<void> {
   const temporary = file + TEMPORARY_SUFFIX
-  {
-    await using handle = await open(temporary, 'w', 0o600)
+  try {
+    await using handle = await openFile(temporary, 'w', 0o600)
     for (const part of parts) await handle.appendFile(part)
     await handle.datasync()
+  } catch (error) {
+    await unlink(temporary).catch(() => undefined)
+    throw error
   }
   await rename(temporary, file)
   await syncDirectory(path.dirname(file))

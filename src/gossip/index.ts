@@ -1,4 +1,4 @@
-export type { MembershipOptions, RaftOptions, VotersOptions } from './config.ts'
+export type { DiskSpaceOptions, MembershipOptions, RaftOptions, VotersOptions } from './config.ts'
 export { DiskLogStore, type DiskLogStoreOptions } from './disk-log-store.ts'
 export type { StateMachine } from './log-applier.ts'
 export type { Member } from './member-table.ts'
@@ -6,5 +6,12 @@ export { Members, type MemberResult } from './members.machine.ts'
 export { MembershipDriver, type MembershipDriverInit } from './membership-driver.ts'
 export { memberCommand } from './messages.ts'
 export type { MemberCommand, MemberInfo, MemberMeta, MemberRecord } from './messages.ts'
-export { ReplicatedLog, type LeaderView, type LogStatus, type ReplicatedLogInit } from './raft-driver.ts'
+export type { SpaceState } from './disk-space.ts'
+export {
+  ReplicatedLog,
+  type ElectionStory,
+  type LeaderView,
+  type LogStatus,
+  type ReplicatedLogInit,
+} from './raft-driver.ts'
 export type { LivePeer } from './voters.machine.ts'

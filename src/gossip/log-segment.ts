@@ -4,6 +4,7 @@ import path from 'node:path'
 import { crc32 } from 'node:zlib'
 import { z } from 'zod'
 import { pack, ShoalError, unpack } from '../base/index.ts'
+import type { OpenFile } from './disk-space.ts'
 import { peerId } from './messages.ts'
 import type { RaftEntry } from './raft-types.ts'
 
@@ -23,7 +24,12 @@ const SEGMENT_NAME = /^log-(\d{16})$/
 
 const payloadSchema = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('no-op'), timeMs: z.number() }),
-  z.object({ kind: z.literal('config'), timeMs: z.number(), voters: z.array(peerId) }),
+  z.object({
+    kind: z.literal('config'),
+    timeMs: z.number(),
+    voters: z.array(peerId),
+    settles: z.number().optional(),
+  }),
   z.object({ kind: z.literal('command'), timeMs: z.number(), data: z.instanceof(Uint8Array) }),
 ])
 
@@ -104,10 +110,16 @@ export class LogSegment {
   }
 
   /** The caller syncs the directory. */
-  static async create(directory: string, firstIndex: number): Promise<LogSegment> {
+  static async create(directory: string, firstIndex: number, openFile: OpenFile = open): Promise<LogSegment> {
     const file = path.join(directory, segmentName(firstIndex))
-    const handle = await open(file, 'ax', 0o600)
-    await handle.appendFile(MAGIC)
+    const handle = await openFile(file, 'ax', 0o600)
+    try {
+      await handle.appendFile(MAGIC)
+    } catch (error) {
+      await handle.close()
+      await unlink(file)
+      throw error
+    }
     return new LogSegment(file, firstIndex, handle, [], MAGIC.byteLength)
   }
 
@@ -120,6 +132,7 @@ export class LogSegment {
     directory: string,
     firstIndex: number,
     last: boolean,
+    openFile: OpenFile = open,
   ): Promise<{ segment: LogSegment; entries: RaftEntry[] }> {
     const file = path.join(directory, segmentName(firstIndex))
     const bytes = await readFile(file)
@@ -141,7 +154,7 @@ export class LogSegment {
       entries.push(entry)
       offset += record.byteLength
     }
-    const handle = await open(file, 'a', 0o600)
+    const handle = await openFile(file, 'a', 0o600)
     try {
       if (offset < bytes.byteLength || offset === 0) {
         const expected = firstIndex + entries.length
@@ -172,13 +185,20 @@ export class LogSegment {
     return this.#sizeBytes
   }
 
-  /** Not durable before `sync`. */
+  /** Not durable before `sync`. When it fails, nothing was appended. */
   async append(records: readonly Buffer[]): Promise<void> {
+    if (records.length === 0) return
+    try {
+      await this.#handle.appendFile(records.length === 1 ? records[0]! : Buffer.concat(records))
+    } catch (error) {
+      // A part of it may be there. Nothing relies on it yet, so it may go.
+      await this.#handle.truncate(this.#sizeBytes)
+      throw error
+    }
     for (const record of records) {
       this.#offsets.push(this.#sizeBytes)
       this.#sizeBytes += record.byteLength
     }
-    await this.#handle.appendFile(records.length === 1 ? records[0]! : Buffer.concat(records))
   }
 
   async sync(): Promise<void> {
@@ -209,7 +229,6 @@ export function corrupt(file: string, offset: number, reason: string): ShoalErro
   return new ShoalError(
     'LOG_CORRUPT',
     { file, offset, reason },
-    `${file} is damaged at byte ${offset}: ${reason}. This peer must not vote with it: give it an empty data ` +
-      'directory (and thereby a new id) and let it join again; the others have what it held.',
+    `${file} is damaged at byte ${offset}: ${reason}. This peer must not vote with it.`,
   )
 }

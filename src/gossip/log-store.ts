@@ -1,9 +1,13 @@
+import type { SpaceState } from './disk-space.ts'
+import type { LogDamage } from './log-damage.ts'
 import type { PersistEffect, RaftState, Snapshot } from './raft-types.ts'
 
 export interface StoredLog {
   state: RaftState
   /** The state machine at `state.snapshot`; there is one exactly when there is the other. */
   snapshot?: Snapshot | undefined
+  /** Logs that were lost here before, the oldest first. */
+  damages?: readonly LogDamage[]
 }
 
 /**
@@ -18,4 +22,8 @@ export interface LogStore {
   /** The newest snapshot. */
   readSnapshot(): Promise<Snapshot | undefined>
   close(): Promise<void>
+  /** A `write` that waits for room on the disk rejects. Before `close`, which must not overlap with it. */
+  stopWaiting?(): void
+  /** Told of changes, and at once when all is not well. */
+  onSpace?(listener: (state: SpaceState) => void): void
 }

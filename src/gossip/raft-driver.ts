@@ -11,18 +11,25 @@ import {
 import type { AbortOptions, Clock, Logger, MeshId, PeerId, Random, Transport } from '../base/index.ts'
 import { raftDefaults, replicatedLogDefaults, votersDefaults } from './config.ts'
 import type { RaftOptions, ReplicatedLogOptions, VotersOptions } from './config.ts'
+import type { SpaceState } from './disk-space.ts'
+import { heirOf } from './heir.ts'
+import { LeaderHistory } from './leader-history.ts'
+import type { LeaderChange } from './leader-history.ts'
 import { LogApplier } from './log-applier.ts'
 import type { StateMachine } from './log-applier.ts'
+import type { LogDamage } from './log-damage.ts'
 import { LogProposals, notLeader } from './log-proposals.ts'
 import { LogReads } from './log-reads.ts'
 import type { LogStore } from './log-store.ts'
 import type { DirectRaftMessage } from './messages.ts'
+import type { ElectionReport } from './raft-election.ts'
+import type { FedPeer } from './raft-leader.ts'
 import { RaftMessenger } from './raft-messenger.ts'
 import { genesisRaftState } from './raft-types.ts'
-import type { PersistEffect, RaftEffect, RaftEvent, RaftRole } from './raft-types.ts'
+import type { Fitness, PersistEffect, RaftEffect, RaftEvent, RaftRole } from './raft-types.ts'
 import { RaftMachine } from './raft.machine.ts'
 import { SnapshotTransfer } from './snapshot-transfer.ts'
-import { VotersMachine, votersTarget } from './voters.machine.ts'
+import { stayingPeers, VotersMachine, votersTarget } from './voters.machine.ts'
 import type { LivePeer } from './voters.machine.ts'
 
 export interface LeaderView {
@@ -45,7 +52,20 @@ export interface LogStatus extends LeaderView {
   lastIndex: number
   snapshotIndex: number
   /** As the leader sees them; empty elsewhere. */
-  fed: { peer: PeerId; voter: boolean; match: number; silentMs: number }[]
+  fed: FedPeer[]
+  /** Room on the disk of the log. */
+  space: SpaceState
+  /** This peer's log was lost: until the log itself settles that, it neither votes nor counts. */
+  forgot: boolean
+  /** Logs of this peer that were found damaged and set aside, oldest first. */
+  damages: readonly LogDamage[]
+}
+
+/** Why who leads leads, as one peer can tell it. */
+export interface ElectionStory extends ElectionReport {
+  /** Of this peer's monotonic clock, that the times of the report are of. */
+  nowMs: number
+  changes: LeaderChange[]
 }
 
 export interface ReplicatedLogInit {
@@ -71,6 +91,15 @@ export interface WaitOptions extends AbortOptions {
 
 /** A tick that is later than this is skipped once. */
 const STALL_MS = 250
+/** Between two tries to hand over of a leader that should not lead. */
+const HAND_OVER_PAUSE_MS = 2_000
+
+const FITNESS: Record<SpaceState, Fitness> = {
+  ok: 'fit',
+  low: 'reluctant',
+  reserve: 'reluctant',
+  full: 'unfit',
+}
 
 /**
  * Runs `RaftMachine` over a transport and a store: the replicated log as the rest of a peer sees it. Effects are
@@ -95,6 +124,10 @@ export class ReplicatedLog implements AsyncDisposable {
   readonly #applier: LogApplier
   readonly #messenger: RaftMessenger
 
+  readonly #history = new LeaderHistory()
+  readonly #damages: readonly LogDamage[]
+  #space: SpaceState = 'ok'
+  #handOverAtMs = -Infinity
   #tickedMs: number
   #tickSkipped = false
   #live: LivePeer[] = []
@@ -113,7 +146,7 @@ export class ReplicatedLog implements AsyncDisposable {
     let { state } = stored
     if (stored.snapshot !== undefined) stateMachine.restore(stored.snapshot.data)
     const blank = state.entries.length === 0 && state.snapshot === undefined && state.hardState.term <= 1
-    if (init.genesis === true && blank) {
+    if (init.genesis === true && blank && state.life === undefined) {
       state = genesisRaftState([transport.self], (init.wallMs ?? Date.now)())
       const { hardState, entries } = state
       await store.write([{ type: 'persist', seq: 0, hardState, entries }])
@@ -125,10 +158,11 @@ export class ReplicatedLog implements AsyncDisposable {
       options: { ...raftDefaults, ...init.raft },
       nowMs: (init.clock ?? systemClock).nowMs(),
     })
-    return new ReplicatedLog(init, machine)
+    return new ReplicatedLog(init, machine, stored.damages ?? [])
   }
 
-  private constructor(init: ReplicatedLogInit, machine: RaftMachine) {
+  private constructor(init: ReplicatedLogInit, machine: RaftMachine, damages: readonly LogDamage[]) {
+    this.#damages = damages
     this.#raft = { ...raftDefaults, ...init.raft }
     this.#transport = init.transport
     this.#store = init.store
@@ -174,6 +208,14 @@ export class ReplicatedLog implements AsyncDisposable {
       connectionClosed: peer => this.#step({ type: 'connection-closed', peer }),
     })
     this.#timer = setInterval(() => this.#onTick(), this.#raft.tickMs)
+    if (machine.forgot) {
+      const { reason, folder } = damages.at(-1) ?? { reason: 'its log was lost', folder: '' }
+      this.#logger.error(
+        { reason, folder },
+        'the log is damaged and was set aside: fetching it anew, without a vote',
+      )
+    }
+    init.store.onSpace?.(space => this.#onSpace(space))
   }
 
   // ---- What a peer does with it
@@ -186,8 +228,9 @@ export class ReplicatedLog implements AsyncDisposable {
   async propose(command: Uint8Array, options: WaitOptions = {}): Promise<{ index: number; result: unknown }> {
     options.signal?.throwIfAborted()
     this.#throwIfStopped()
-    const { leader, term, role } = this.#machine
+    const { leader, term, role, self } = this.#machine
     if (role !== 'leader') throw notLeader(leader, term)
+    if (this.#space === 'full') throw diskFull(self)
     const settled = this.#proposals.add(command, options)
     if (!this.#writing) this.#proposals.flushSoon()
     return await settled
@@ -224,12 +267,24 @@ export class ReplicatedLog implements AsyncDisposable {
       ...this.#leaderView(),
       voters: [...machine.voters],
       votersCommitted: !machine.configPending,
-      votersTarget: votersTarget(this.#live.length),
+      votersTarget: votersTarget(stayingPeers(this.#live)),
       commitIndex: machine.commitIndex,
       appliedIndex: this.#applier.index,
       lastIndex: machine.log.lastIndex,
       snapshotIndex: machine.snapshotMeta?.index ?? 0,
       fed: machine.progress(),
+      space: this.#space,
+      forgot: machine.forgot,
+      damages: this.#damages,
+    }
+  }
+
+  /** What this peer remembers of elections. */
+  story(): ElectionStory {
+    return {
+      ...this.#machine.election(),
+      nowMs: this.#clock.nowMs(),
+      changes: this.#history.changes(),
     }
   }
 
@@ -256,7 +311,11 @@ export class ReplicatedLog implements AsyncDisposable {
   async handOver(options: WaitOptions = {}): Promise<boolean> {
     if (this.#machine.role !== 'leader') return true
     const { lastIndex } = this.#machine.log
-    const heir = this.#machine.progress().find(peer => peer.voter && peer.match === lastIndex)
+    const fed = this.#machine.progress()
+    // When it must be, also to one that would rather not.
+    const heir =
+      heirOf(fed, this.#live, lastIndex) ??
+      fed.find(peer => peer.voter && peer.match === lastIndex && !peer.forgot)?.peer
     if (heir === undefined) return false
     const over = Promise.withResolvers<void>()
     using deadline = withDeadline('handing leadership over', options.timeoutMs ?? 1_000, options.signal)
@@ -264,7 +323,7 @@ export class ReplicatedLog implements AsyncDisposable {
       if (role !== 'leader') over.resolve()
     })
     try {
-      this.#step({ type: 'transfer-requested', to: heir.peer })
+      this.#step({ type: 'transfer-requested', to: heir })
       await raceAbort(over.promise, deadline)
       return true
     } catch {
@@ -278,6 +337,7 @@ export class ReplicatedLog implements AsyncDisposable {
   async close(): Promise<void> {
     if (this.#stopped.signal.aborted) return
     this.#stop(new ShoalError('CANCELLED', { what: 'the replicated log' }, 'this peer is stopping'))
+    this.#store.stopWaiting?.()
     await this.#performing
     await this.#store.close()
   }
@@ -312,6 +372,7 @@ export class ReplicatedLog implements AsyncDisposable {
       this.#autopilot.step({ type: 'leadership-lost' }, nowMs)
       return
     }
+    this.#handOverIfUnfit(nowMs)
     const view = {
       self: machine.self,
       mayChange: !machine.configPending,
@@ -324,6 +385,25 @@ export class ReplicatedLog implements AsyncDisposable {
       this.#logger.info({ voters, was: view.voters }, `voters change: ${reason}`)
       this.#step({ type: 'voters-proposed', voters })
     }
+  }
+
+  /** A leader that is to go, or whose disk is nearly full, asks another voter to lead. */
+  #handOverIfUnfit(nowMs: number): void {
+    const machine = this.#machine
+    const draining = this.#live.some(({ peerId, draining }) => peerId === machine.self && draining === true)
+    if ((this.#space === 'ok' && !draining) || nowMs < this.#handOverAtMs) return
+    const heir = heirOf(machine.progress(), this.#live, machine.log.lastIndex)
+    if (heir === undefined) return
+    this.#handOverAtMs = nowMs + HAND_OVER_PAUSE_MS
+    this.#logger.warn({ heir, space: this.#space, draining }, 'handing leadership over')
+    this.#step({ type: 'transfer-requested', to: heir })
+  }
+
+  #onSpace(space: SpaceState): void {
+    if (space === 'ok') this.#logger.info({}, 'the disk of the log has room again')
+    else this.#logger.warn({ space }, SPACE_TEXTS[space])
+    this.#space = space
+    this.#step({ type: 'fitness-changed', fitness: FITNESS[space] })
   }
 
   #step(event: RaftEvent): void {
@@ -367,6 +447,7 @@ export class ReplicatedLog implements AsyncDisposable {
     try {
       await this.#store.write(batch)
     } catch (error) {
+      if (this.#stopped.signal.aborted) return
       throw diskFailed(this.#transport.self, error)
     } finally {
       this.#writing = false
@@ -427,6 +508,7 @@ export class ReplicatedLog implements AsyncDisposable {
         this.#logger.debug({ voters: effect.voters }, `voters stay: ${effect.reason}`)
         break
       case 'role-changed':
+        this.#history.note({ atMs: this.#wallMs(), ...roleOf(effect), reason: effect.reason })
         this.#tellLeader(effect)
         break
     }
@@ -484,6 +566,24 @@ export class ReplicatedLog implements AsyncDisposable {
   #throwIfStopped(): void {
     this.#stopped.signal.throwIfAborted()
   }
+}
+
+const SPACE_TEXTS: Record<Exclude<SpaceState, 'ok'>, string> = {
+  low: 'the disk of the log is nearly full: a voter with more room should lead',
+  reserve: 'the disk of the log is full: its reserve was given up for metadata; make room',
+  full: 'the disk of the log is full, and nothing can be written: this peer is read-only until there is room',
+}
+
+function roleOf({ role, term, leader }: LeaderView): Pick<LeaderView, 'role' | 'term' | 'leader'> {
+  return { role, term, leader }
+}
+
+function diskFull(peer: PeerId): ShoalError<'DISK_FULL'> {
+  return new ShoalError(
+    'DISK_FULL',
+    { peer, freeBytes: 0 },
+    `the disk of ${peer}, which leads, is full, and no other voter can take over: make room on it; it goes on by itself`,
+  )
 }
 
 function internal(what: string, error: unknown): ShoalError<'INTERNAL'> {

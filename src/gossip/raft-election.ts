@@ -2,16 +2,26 @@ import type { PeerId, Random } from '../base/index.ts'
 import { invariant } from '../base/index.ts'
 import type { RaftContext } from './raft-context.ts'
 import { hasMajority } from './raft-quorum.ts'
-import type { HardState, MessageOf, RaftMessage, RaftRole } from './raft-types.ts'
+import type { Fitness, HardState, MessageOf, RaftMessage, RaftRole } from './raft-types.ts'
 
 /** The machine around an election: the rules to ask, and what to do when leadership comes or goes. */
 export interface ElectionHost {
   mayCampaign(): boolean
   mayDisturbLeader(): boolean
+  mayPromise(): boolean
   mayVoteFor(candidate: PeerId, lastIndex: number, lastTerm: number): boolean
   won(): void
   /** It led, and does no longer. */
   deposed(): void
+}
+
+/** What one peer can tell of elections. Times are of its monotonic clock. */
+export interface ElectionReport {
+  votedFor: PeerId | undefined
+  /** Undefined when it never heard one. */
+  heardLeaderMs: number | undefined
+  /** Its last candidacy; the candidate's own vote included. */
+  candidacy: { term: number; atMs: number; granted: PeerId[]; refused: PeerId[] } | undefined
 }
 
 /**
@@ -32,6 +42,12 @@ export class RaftElection {
   #electionAtMs: number
   /** Answers to this (pre-)candidate. */
   #votes = new Map<PeerId, boolean>()
+  /** Its last candidacy, as it went, also after the end of it. */
+  #candidacy: { term: number; atMs: number; votes: Map<PeerId, boolean> } | undefined
+  /** Of the last change of role, term or leader. */
+  #reason = 'it started'
+  /** Set by the machine. */
+  fitness: Fitness = 'fit'
 
   constructor(context: RaftContext, hardState: HardState, random: Random, host: ElectionHost) {
     this.#context = context
@@ -63,6 +79,25 @@ export class RaftElection {
     return this.#hint !== undefined && this.#hint.term >= this.#term ? this.#hint.leader : undefined
   }
 
+  get reason(): string {
+    return this.#reason
+  }
+
+  report(): ElectionReport {
+    const answered = (granted: boolean): PeerId[] =>
+      [...(this.#candidacy?.votes ?? [])].flatMap(([peer, answer]) => (answer === granted ? [peer] : []))
+    return {
+      votedFor: this.#votedFor,
+      heardLeaderMs: this.#heardLeaderMs === -Infinity ? undefined : this.#heardLeaderMs,
+      candidacy: this.#candidacy && {
+        term: this.#candidacy.term,
+        atMs: this.#candidacy.atMs,
+        granted: answered(true),
+        refused: answered(false),
+      },
+    }
+  }
+
   /** A leader of this term spoke to us within the last `windowMs`. */
   hearsLeader(windowMs: number): boolean {
     return this.#leader !== undefined && this.#context.nowMs - this.#heardLeaderMs < windowMs
@@ -85,7 +120,8 @@ export class RaftElection {
   }
 
   /** Falls back to following: `leader` of that term, or nobody known yet. An earlier term changes nothing but that. */
-  follow(term: number, leader: PeerId | undefined): void {
+  follow(term: number, leader: PeerId | undefined, reason: string): void {
+    this.#reason = reason
     const led = this.#role === 'leader'
     if (term > this.#term) this.#setTerm(term)
     this.#role = 'follower'
@@ -97,7 +133,8 @@ export class RaftElection {
 
   /** Whoever speaks as the leader of this term is it: nobody else can have been elected. */
   heardLeader(leader: PeerId): void {
-    if (this.#role !== 'follower') this.follow(this.#term, leader)
+    if (this.#role !== 'follower') this.follow(this.#term, leader, `${leader} leads this term`)
+    if (this.#leader !== leader) this.#reason = `${leader} says that it leads`
     this.#leader = leader
     this.#heardLeaderMs = this.#context.nowMs
     this.#wait()
@@ -110,6 +147,7 @@ export class RaftElection {
   connectionClosed(peer: PeerId): void {
     if (this.#hint?.leader === peer) this.#hint = undefined
     if (this.#leader !== peer || this.#role !== 'follower') return
+    this.#reason = `the connection to ${peer} is gone`
     // Only a hint: those that still hear the leader refuse our pre-vote, and nothing is lost.
     this.#leader = undefined
     this.#electionAtMs = this.#context.nowMs + this.#random.next() * this.#context.options.earlyElectionMs
@@ -121,14 +159,14 @@ export class RaftElection {
     if (term <= this.#term) {
       this.#send(from, { type: 'pre-vote-reply', term: this.#term, granted: false })
     } else if (this.#host.mayDisturbLeader()) {
-      const granted = this.#context.log.isUpToDate(lastIndex, lastTerm)
+      const granted = this.#host.mayPromise() && this.#context.log.isUpToDate(lastIndex, lastTerm)
       this.#send(from, { type: 'pre-vote-reply', term: granted ? term : this.#term, granted })
     }
   }
 
   onVote(from: PeerId, { term, lastIndex, lastTerm, transfer }: MessageOf<'vote'>): void {
     if (term >= this.#term && transfer !== true && !this.#host.mayDisturbLeader()) return
-    if (term > this.#term) this.follow(term, undefined)
+    if (term > this.#term) this.follow(term, undefined, `${from} asks for votes`)
     const granted = term === this.#term && this.#host.mayVoteFor(from, lastIndex, lastTerm)
     if (granted) {
       this.#setVote(from)
@@ -143,14 +181,15 @@ export class RaftElection {
     if (this.#role !== 'pre-candidate' || (granted && term !== this.#term + 1)) return
     this.#votes.set(from, granted)
     if (this.#hasMajority(true)) this.#campaign(false)
-    else if (this.#hasMajority(false)) this.follow(this.#term, undefined)
+    else if (this.#hasMajority(false)) this.#lose()
   }
 
   onVoteReply(from: PeerId, { granted }: MessageOf<'vote-reply'>): void {
     if (this.#role !== 'candidate') return
     this.#votes.set(from, granted)
+    this.#candidacy?.votes.set(from, granted)
     if (this.#hasMajority(true)) this.#win()
-    else if (this.#hasMajority(false)) this.follow(this.#term, undefined)
+    else if (this.#hasMajority(false)) this.#lose()
   }
 
   /** The leader wants to hand over to us. */
@@ -158,7 +197,12 @@ export class RaftElection {
     if (this.#role !== 'leader' && this.#host.mayCampaign()) this.#campaign(true)
   }
 
+  #lose(): void {
+    this.follow(this.#term, undefined, 'a majority refused its vote')
+  }
+
   #askPreVotes(): void {
+    this.#reason = 'it heard no leader for an election timeout'
     this.#stand('pre-candidate')
     if (this.#hasMajority(true)) return this.#campaign(false)
     const { lastIndex, lastTerm } = this.#context.log
@@ -166,9 +210,11 @@ export class RaftElection {
   }
 
   #campaign(transfer: boolean): void {
+    if (transfer) this.#reason = 'the leader handed over'
     this.#setTerm(this.#term + 1)
     this.#setVote(this.#context.self)
     this.#stand('candidate')
+    this.#candidacy = { term: this.#term, atMs: this.#context.nowMs, votes: new Map(this.#votes) }
     if (this.#hasMajority(true)) return this.#win()
     const { lastIndex, lastTerm } = this.#context.log
     const message: RaftMessage = { type: 'vote', term: this.#term, lastIndex, lastTerm }
@@ -183,6 +229,7 @@ export class RaftElection {
   }
 
   #win(): void {
+    // Why it stood is the better answer, so that stays.
     this.#role = 'leader'
     this.#leader = this.#context.self
     this.#hint = undefined
@@ -221,7 +268,8 @@ export class RaftElection {
 
   #timeoutMs(): number {
     const { electionMinMs, electionMaxMs } = this.#context.options
-    return electionMinMs + this.#random.next() * (electionMaxMs - electionMinMs)
+    const timeoutMs = electionMinMs + this.#random.next() * (electionMaxMs - electionMinMs)
+    return this.fitness === 'reluctant' ? timeoutMs + electionMaxMs : timeoutMs
   }
 
   #send(to: PeerId, message: RaftMessage): void {

@@ -6,7 +6,15 @@ import { RaftProgress } from './raft-progress.ts'
 import { hasMajority, majorityValue, votersDifference } from './raft-quorum.ts'
 import type { Read } from './raft-reads.ts'
 import { RaftReads } from './raft-reads.ts'
-import type { MessageOf, Proposal, ProposalRefusal, RaftEntry, RaftMessage } from './raft-types.ts'
+import type {
+  LifeTold,
+  LogLife,
+  MessageOf,
+  Proposal,
+  ProposalRefusal,
+  RaftEntry,
+  RaftMessage,
+} from './raft-types.ts'
 
 /** The machine's rules that bind a leader. */
 export interface LeaderRules {
@@ -14,6 +22,7 @@ export interface LeaderRules {
   mayCommit(index: number): boolean
   mayChangeConfig(): boolean
   mayAnswerRead(acks: ReadonlySet<PeerId>): boolean
+  mayCount(life: LogLife | undefined): boolean
   ownMatch(): number
 }
 
@@ -23,6 +32,11 @@ export interface FedPeer {
   voter: boolean
   match: number
   silentMs: number
+  state: RaftProgress['state']
+  /** Its log was lost: what it says counts for nothing until a change of the voters settles it. */
+  forgot: boolean
+  /** It has no room on its disk, so it should not lead. */
+  unfit: boolean
 }
 
 /**
@@ -47,7 +61,6 @@ export class RaftLeader {
   #learnerHeartbeatAtMs: number
   #announceAtMs = 0
   /** Log time and the (monotonic) moment it was read; from there it runs with the monotonic clock. */
-  #logTime: { timeMs: number; atMs: number } | undefined
 
   constructor(context: RaftContext, term: number, peers: readonly PeerId[], rules: LeaderRules) {
     this.term = term
@@ -78,11 +91,15 @@ export class RaftLeader {
   /** A majority of the voters answered lately; without one it must assume that another leads. */
   get hearsMajority(): boolean {
     const { self, nowMs, log, options } = this.#context
-    return hasMajority(
-      log.voters,
-      voter =>
-        voter === self || nowMs - (this.#progress.get(voter)?.heardMs ?? -Infinity) < options.quorumWindowMs,
-    )
+    return hasMajority(log.voters, voter => {
+      if (voter === self) return true
+      const progress = this.#progress.get(voter)
+      return (
+        progress !== undefined &&
+        this.#rules.mayCount(progress.life) &&
+        nowMs - progress.heardMs < options.quorumWindowMs
+      )
+    })
   }
 
   /** The voters without it are committed: its work is done (thesis §4.2.2). */
@@ -99,6 +116,9 @@ export class RaftLeader {
       voter: voters.has(peer),
       match: progress.match,
       silentMs: Math.max(0, nowMs - progress.heardMs),
+      state: progress.state,
+      forgot: progress.life?.forgot === true,
+      unfit: progress.unfit,
     }))
   }
 
@@ -136,10 +156,12 @@ export class RaftLeader {
       if (!toLearners && !voters.has(peer)) continue
       // A commit index beyond what the peer has would make it commit entries of another leader.
       const commit = Math.min(progress.match, log.commitIndex)
+      const heartbeat: RaftMessage = { type: 'heartbeat', term: this.term, commit, round: this.#round }
+      const life = progress.life?.number
       out.early({
         type: 'send',
         to: peer,
-        message: { type: 'heartbeat', term: this.term, commit, round: this.#round },
+        message: life === undefined ? heartbeat : { ...heartbeat, life },
       })
     }
   }
@@ -154,7 +176,7 @@ export class RaftLeader {
   // ---- Appending
 
   propose(proposals: readonly Proposal[], wallMs: number): void {
-    const { log, out, options, self } = this.#context
+    const { log, nowMs, options, out, self, time } = this.#context
     const refuse = (id: number, code: ProposalRefusal): void => {
       out.late({ type: 'proposal-refused', id, code, leader: self, term: this.term })
     }
@@ -168,8 +190,9 @@ export class RaftLeader {
         refuse(id, 'BUSY')
       } else {
         const index = log.lastIndex + 1
+        const timeMs = time.next(wallMs, log.lastTimeMs, nowMs)
         this.#proposals.set(index, id)
-        this.#append({ kind: 'command', term: this.term, index, timeMs: this.#logTimeMs(wallMs), data })
+        this.#append({ kind: 'command', term: this.term, index, timeMs, data })
       }
     }
     if (out.hasEntries) this.#sendAppends()
@@ -183,7 +206,9 @@ export class RaftLeader {
       return
     }
     const index = log.lastIndex + 1
-    this.#append({ kind: 'config', term: this.term, index, timeMs: log.lastTimeMs, voters })
+    const settles = this.#lifeSettledBy(voters)
+    const entry = { kind: 'config', term: this.term, index, timeMs: log.lastTimeMs, voters } as const
+    this.#append(settles === undefined ? entry : { ...entry, settles })
     this.#feedPeers()
     this.#sendAppends()
   }
@@ -197,6 +222,15 @@ export class RaftLeader {
     return undefined
   }
 
+  /** The one that comes or goes may have lost its log: the change says which loss it makes up for. */
+  #lifeSettledBy(voters: readonly PeerId[]): number | undefined {
+    const before = this.#context.log.voters
+    const changed =
+      voters.find(voter => !before.includes(voter)) ?? before.find(voter => !voters.includes(voter))
+    const life = changed === undefined ? undefined : this.#progress.get(changed)?.life
+    return life?.forgot === true ? life.number : undefined
+  }
+
   #append(entry: RaftEntry): void {
     const { log, out } = this.#context
     log.append([entry])
@@ -204,14 +238,6 @@ export class RaftLeader {
     const persist = out.draft
     persist.entries ??= []
     persist.entries.push(entry)
-  }
-
-  /** The wall clock counts once a term; a clock that jumps, or a predecessor's that ran ahead, stops no lease. */
-  #logTimeMs(wallMs: number): number {
-    const { log, nowMs } = this.#context
-    this.#logTime ??= { timeMs: Math.max(log.lastTimeMs, Math.floor(wallMs)), atMs: nowMs }
-    const timeMs = this.#logTime.timeMs + Math.floor(nowMs - this.#logTime.atMs)
-    return Math.max(log.lastTimeMs, timeMs)
   }
 
   // ---- Feeding
@@ -272,6 +298,7 @@ export class RaftLeader {
     const { log, nowMs } = this.#context
     const progress = this.#progress.get(from)
     if (progress === undefined) return
+    if (!this.#sameLife(from, progress, reply)) return
     progress.heardMs = nowMs
     if (!reply.ok) {
       const { rejected, hintIndex, hintTerm } = reply
@@ -289,15 +316,32 @@ export class RaftLeader {
     if (progress.commitTold < log.commitIndex) this.#sendAppend(from, true)
   }
 
-  onHeartbeatReply(from: PeerId, round: number): void {
+  onHeartbeatReply(from: PeerId, reply: MessageOf<'heartbeat-reply'>): void {
     const { log, nowMs } = this.#context
     const progress = this.#progress.get(from)
     if (progress === undefined) return
+    if (!this.#sameLife(from, progress, reply)) return
     progress.heardMs = nowMs
+    progress.unfit = reply.unfit === true
     progress.resume()
     if (progress.match < log.lastIndex || progress.state === 'probe') this.#sendAppend(from, true)
-    this.#reads.acknowledged(from, round)
+    if (this.#rules.mayCount(reply.life)) this.#reads.acknowledged(from, reply.round)
     this.#answerReads()
+  }
+
+  /** False for an answer of an earlier life, and for the first of a new one: it is asked anew what it has. */
+  #sameLife(from: PeerId, progress: RaftProgress, { life }: LifeTold): boolean {
+    const known = progress.life?.number ?? 0
+    const told = life?.number ?? 0
+    if (told < known) return false
+    if (told === known) {
+      progress.life = life
+      return true
+    }
+    progress.begin(life!, this.#context.log.lastIndex + 1)
+    progress.heardMs = this.#context.nowMs
+    this.#sendAppend(from, true)
+    return false
   }
 
   snapshotSent(to: PeerId, ok: boolean): void {
@@ -316,7 +360,8 @@ export class RaftLeader {
   /** Only to a voter whose log is complete: any other could not win. */
   handOver(to: PeerId): void {
     const { log, out } = this.#context
-    if (!log.voters.includes(to) || this.#progress.get(to)?.match !== log.lastIndex) return
+    const heir = this.#progress.get(to)
+    if (!log.voters.includes(to) || heir?.match !== log.lastIndex || heir.life?.forgot === true) return
     out.late({ type: 'send', to, message: { type: 'timeout-now', term: this.term } })
   }
 
@@ -326,7 +371,7 @@ export class RaftLeader {
   commitByCounting(): void {
     const { log, out, self } = this.#context
     const index = majorityValue(log.voters, voter =>
-      voter === self ? this.#rules.ownMatch() : (this.#progress.get(voter)?.match ?? 0),
+      voter === self ? this.#rules.ownMatch() : this.#countedMatch(voter),
     )
     if (index <= log.commitIndex || !this.#rules.mayCommit(index)) return
     const configWasPending = log.configPending
@@ -336,6 +381,11 @@ export class RaftLeader {
     if (this.#rules.hasCommittedInTerm()) for (const read of this.#reads.takeWaiting()) this.#beginRead(read)
     if (!configWasPending || log.configPending) return
     out.late({ type: 'voters-committed', voters: [...log.voters], index: log.configIndex })
+  }
+
+  #countedMatch(voter: PeerId): number {
+    const progress = this.#progress.get(voter)
+    return progress === undefined || !this.#rules.mayCount(progress.life) ? 0 : progress.match
   }
 
   /** Entries after `from` up to `to` are committed. */

@@ -1,3 +1,5 @@
+import type { LogLife } from './raft-types.ts'
+
 /**
  * What the leader knows of one peer's log (etcd `tracker.Progress`).
  *
@@ -15,6 +17,10 @@ export class RaftProgress {
   commitTold = 0
   /** When it last answered in this term. */
   heardMs: number
+  /** Of its log, as its answers say; undefined while it is the first. */
+  life: LogLife | undefined
+  /** It does not want to lead. */
+  unfit = false
   /** While in `snapshot`: its index, and when sending began. */
   snapshotIndex = 0
   snapshotSinceMs = 0
@@ -65,6 +71,16 @@ export class RaftProgress {
     this.next = Math.max(Math.min(rejected, agreement + 1), this.match + 1)
     this.#probeSent = false
     return true
+  }
+
+  /** Another log answers than before: nothing that was known of the old one holds. */
+  begin(life: LogLife, next: number): void {
+    this.life = life
+    this.match = 0
+    this.snapshotIndex = 0
+    this.commitTold = 0
+    this.next = next
+    this.#enter('probe')
   }
 
   /** A heartbeat came back: the link works, so what is still unanswered may be lost. */

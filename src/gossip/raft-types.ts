@@ -18,7 +18,12 @@ export type RaftEntry = EntryHead &
   (
     | { kind: 'no-op' }
     /** The whole new voter set, in force from the moment it is in a log (committed or not: Raft thesis §4.1). */
-    | { kind: 'config'; voters: PeerId[] }
+    | {
+        kind: 'config'
+        voters: PeerId[]
+        /** The one peer that comes or goes had lost its log: what that life of it promised is settled here. */
+        settles?: number | undefined
+      }
     | { kind: 'command'; data: Uint8Array }
   )
 
@@ -26,6 +31,16 @@ export type RaftEntry = EntryHead &
 export interface HardState {
   term: number
   votedFor?: PeerId | undefined
+}
+
+/**
+ * Which life of its log a peer is in. A new one begins when the old log is found damaged and is set aside: from then on
+ * the peer `forgot` what it promised, so that its answers count for nothing, until an entry of the log settles it.
+ */
+export interface LogLife {
+  /** Rises with each life of this peer; 0 of a log that was never lost. */
+  number: number
+  forgot: boolean
 }
 
 /** State up to and including `index`, with what the log said about voters and time there. */
@@ -43,6 +58,8 @@ export interface Snapshot extends SnapshotMeta {
 /** What a peer finds on its disk when it starts. */
 export interface RaftState {
   hardState: HardState
+  /** Absent of a log that was never lost. */
+  life?: LogLife | undefined
   snapshot?: SnapshotMeta | undefined
   /** Contiguous; may begin before the snapshot's index (kept for slow followers), never after `snapshot.index + 1`. */
   entries: RaftEntry[]
@@ -64,6 +81,16 @@ export function genesisRaftState(voters: readonly PeerId[], timeMs: number): Raf
   }
 }
 
+/** What a follower's answers say of its log's life, when it is not the first. */
+export interface LifeTold {
+  life?: LogLife | undefined
+}
+
+/**
+ * Whether a peer should lead, by the room on its disk. `reluctant`: it gives others the time to be elected first.
+ */
+export type Fitness = 'fit' | 'reluctant' | 'unfit'
+
 export type RaftMessage =
   /** Would you vote for me in `term`? Raises nobody's term (thesis §9.6). */
   | { type: 'pre-vote'; term: number; lastIndex: number; lastTerm: number }
@@ -81,11 +108,20 @@ export type RaftMessage =
       commit: number
     }
   /** Sent only after everything up to `match` is durable. */
-  | { type: 'append-reply'; term: number; ok: true; match: number }
+  | ({ type: 'append-reply'; term: number; ok: true; match: number } & LifeTold)
   /** The largest place at which sender and receiver may still agree, so that the leader backs up by terms, not by ones. */
-  | { type: 'append-reply'; term: number; ok: false; rejected: number; hintIndex: number; hintTerm: number }
-  | { type: 'heartbeat'; term: number; commit: number; round: number }
-  | { type: 'heartbeat-reply'; term: number; round: number }
+  | ({
+      type: 'append-reply'
+      term: number
+      ok: false
+      rejected: number
+      hintIndex: number
+      hintTerm: number
+    } & LifeTold)
+  /** `commit` is for the life of the log that the leader knows, the first unless it says another. */
+  | { type: 'heartbeat'; term: number; commit: number; round: number; life?: number | undefined }
+  /** `unfit`: do not hand leadership over to me. */
+  | ({ type: 'heartbeat-reply'; term: number; round: number; unfit?: boolean | undefined } & LifeTold)
   | { type: 'snapshot'; term: number; snapshot: Snapshot }
   | { type: 'timeout-now'; term: number }
   /** How far must I have applied to read what was acknowledged before now? Carries no authority, hence obeys no term. */
@@ -119,6 +155,7 @@ export type RaftEvent =
   | { type: 'connection-closed'; peer: PeerId }
   | { type: 'snapshot-taken'; index: number; data: Uint8Array }
   | { type: 'snapshot-sent'; to: PeerId; ok: boolean }
+  | { type: 'fitness-changed'; fitness: Fitness }
   /** Hand leadership to that voter (drain, clean shutdown). Ignored unless its log is complete. */
   | { type: 'transfer-requested'; to: PeerId }
 
@@ -129,6 +166,8 @@ export interface PersistEffect {
   /** Counts up by one for each `persist` of this machine. */
   seq: number
   hardState?: HardState
+  /** What this life of the log had forgotten is settled: its answers count again. */
+  settled?: boolean
   /** Durable before entries are dropped because of it. */
   snapshot?: Snapshot
   /** After `snapshot`: `reset` drops every entry; `{ keepFrom }` allows dropping those before it. */
@@ -159,7 +198,15 @@ export type RaftEffect =
   | { type: 'voters-committed'; voters: PeerId[]; index: number }
   | { type: 'voters-refused'; voters: PeerId[]; reason: string }
   /** `ready`: leader, and an entry of its own term is committed; only then may it plan, place, change voters or answer reads. */
-  | { type: 'role-changed'; role: RaftRole; term: number; leader?: PeerId | undefined; ready: boolean }
+  | {
+      type: 'role-changed'
+      role: RaftRole
+      term: number
+      leader?: PeerId | undefined
+      ready: boolean
+      /** What made it so, for people. */
+      reason: string
+    }
 
 /** UNKNOWN_OUTCOME: it was appended, and a later leader may or may not keep it. The others: it was not appended. */
 export type ProposalRefusal = Extract<ErrorCode, 'NOT_LEADER' | 'BUSY' | 'TOO_LARGE' | 'UNKNOWN_OUTCOME'>

@@ -1,8 +1,10 @@
 import type { PeerId, Random } from '../base/index.ts'
 import { invariant } from '../base/index.ts'
 import type { RaftOptions } from './config.ts'
+import { LogTime } from './log-time.ts'
 import type { RaftContext } from './raft-context.ts'
 import { RaftElection } from './raft-election.ts'
+import type { ElectionReport } from './raft-election.ts'
 import { RaftLeader } from './raft-leader.ts'
 import type { FedPeer } from './raft-leader.ts'
 import { RaftLog, entrySizeBytes } from './raft-log.ts'
@@ -10,6 +12,8 @@ import { RaftOutbox } from './raft-outbox.ts'
 import { hasMajority } from './raft-quorum.ts'
 import type { Read } from './raft-reads.ts'
 import type {
+  LifeTold,
+  LogLife,
   MessageOf,
   Proposal,
   RaftEffect,
@@ -56,6 +60,8 @@ export class RaftMachine {
   /** Live peers as the driver was told, voters or not. */
   #peers: readonly PeerId[] = []
 
+  /** Undefined while the log is the peer's first. */
+  #life: LogLife | undefined
   #applied: number
   /** Bytes applied since the last snapshot was asked for. */
   #appliedBytes = 0
@@ -67,17 +73,20 @@ export class RaftMachine {
     const { self, state, random, options, nowMs } = components
     this.self = self
     this.options = options
+    this.#life = state.life
     this.log = new RaftLog(state)
     if (state.snapshot !== undefined) {
       this.log.compact(state.snapshot, state.snapshot.index - options.trailingEntries + 1)
     }
     this.#applied = this.log.commitIndex
     this.#out = new RaftOutbox(this.log.lastIndex)
-    this.#context = { self, options, log: this.log, out: this.#out, nowMs }
+    this.#context = { self, options, log: this.log, out: this.#out, time: new LogTime(), nowMs }
     this.#election = new RaftElection(this.#context, state.hardState, random, {
       mayCampaign: () => this.mayCampaign(),
       mayDisturbLeader: () => this.mayDisturbLeader(),
-      mayVoteFor: (candidate, lastIndex, lastTerm) => this.mayVoteFor(candidate, lastIndex, lastTerm),
+      mayVoteFor: (candidate, lastIndex, lastTerm) =>
+        this.mayPromise() && this.mayVoteFor(candidate, lastIndex, lastTerm),
+      mayPromise: () => this.mayPromise(),
       won: () => this.#lead(),
       deposed: () => this.#stopLeading(),
     })
@@ -128,6 +137,11 @@ export class RaftMachine {
     return this.log.voters.includes(this.self)
   }
 
+  /** Its log was lost: it follows, but neither votes nor counts until the log itself says that it may again. */
+  get forgot(): boolean {
+    return this.#life?.forgot === true
+  }
+
   /** True while the voter set in force may still be taken back. */
   get configPending(): boolean {
     return this.log.configPending
@@ -138,12 +152,27 @@ export class RaftMachine {
     return this.#leading !== undefined && this.hasCommittedInTerm()
   }
 
+  /** The answers to its last candidacy, and when it last heard a leader: what a person wants to know. */
+  election(): ElectionReport {
+    return this.#election.report()
+  }
+
   /** How far each fed peer is; empty unless this peer leads. */
   progress(): FedPeer[] {
     return this.#leading?.fed() ?? []
   }
 
   // ---- Rules
+
+  /** Who lost its log may have promised anything: a vote, or an entry's safety. It makes no new promises. */
+  protected mayPromise(): boolean {
+    return !this.forgot
+  }
+
+  /** A leader counts no answer of a peer that forgot: it may have forgotten a later leader too. */
+  protected mayCount(life: LogLife | undefined): boolean {
+    return life?.forgot !== true
+  }
 
   /** Raft §5.2, §5.4.1: one vote a term, and only for a log that has all of ours that may be committed. */
   protected mayVoteFor(candidate: PeerId, lastIndex: number, lastTerm: number): boolean {
@@ -163,6 +192,7 @@ export class RaftMachine {
    * themselves while its log is longer than theirs (thesis §4.2.2).
    */
   protected mayCampaign(): boolean {
+    if (!this.mayPromise() || this.#election.fitness === 'unfit') return false
     if (this.isVoter || !this.configPending) return this.isVoter
     return this.log.votersAt(this.log.configIndex - 1).includes(this.self)
   }
@@ -230,11 +260,15 @@ export class RaftMachine {
       case 'snapshot-sent':
         this.#leading?.snapshotSent(event.to, event.ok)
         break
+      case 'fitness-changed':
+        this.#election.fitness = event.fitness
+        break
       case 'transfer-requested':
         this.#leading?.handOver(event.to)
         break
     }
-    if (this.#leading?.removed === true) this.#election.follow(this.term, undefined)
+    if (this.#leading?.removed === true)
+      this.#election.follow(this.term, undefined, 'it is no voter any more')
     return this.#takeEffects()
   }
 
@@ -259,6 +293,7 @@ export class RaftMachine {
       mayCommit: index => this.mayCommit(index),
       mayChangeConfig: () => this.mayChangeConfig(),
       mayAnswerRead: acks => this.mayAnswerRead(acks),
+      mayCount: life => this.mayCount(life),
       ownMatch: () => this.ownMatch(),
     })
     this.#leading.begin()
@@ -273,7 +308,7 @@ export class RaftMachine {
   #onTicked(): void {
     if (this.#leading === undefined) this.#election.ticked()
     else if (this.#leading.hearsMajority) this.#leading.ticked()
-    else this.#election.follow(this.term, undefined)
+    else this.#election.follow(this.term, undefined, 'no majority of the voters answers any more')
   }
 
   #onProposed(proposals: readonly Proposal[], wallMs: number): void {
@@ -346,7 +381,7 @@ export class RaftMachine {
       this.#refuseAppend(from, 0, 0, 0)
       return
     }
-    if (message.term > this.term) this.#election.follow(message.term, undefined)
+    if (message.term > this.term) this.#election.follow(message.term, undefined, `${from} leads a later term`)
     if (this.#leading !== undefined) return
     this.#election.heardLeader(from)
     switch (message.type) {
@@ -354,8 +389,16 @@ export class RaftMachine {
         this.#onAppend(from, message)
         break
       case 'heartbeat':
-        this.log.commitTo(Math.min(message.commit, this.log.lastIndex))
-        this.#send(from, { type: 'heartbeat-reply', term: this.term, round: message.round })
+        // What the leader knows of an earlier life of this log says nothing of what is in it now.
+        if ((message.life ?? 0) === (this.#life?.number ?? 0))
+          this.log.commitTo(Math.min(message.commit, this.log.lastIndex))
+        this.#send(from, {
+          type: 'heartbeat-reply',
+          term: this.term,
+          round: message.round,
+          ...(this.#election.fitness === 'fit' ? {} : { unfit: true }),
+          ...this.#lifeTold(),
+        })
         break
       case 'snapshot':
         this.#onSnapshot(from, message.snapshot)
@@ -371,7 +414,8 @@ export class RaftMachine {
     if (message.term < this.term) return
     // A granted pre-vote is of the term that was asked about, in which nobody is yet.
     const promise = message.type === 'pre-vote-reply' && message.granted
-    if (message.term > this.term && !promise) this.#election.follow(message.term, undefined)
+    if (message.term > this.term && !promise)
+      this.#election.follow(message.term, undefined, `${from} knows a later term`)
     switch (message.type) {
       case 'pre-vote-reply':
         this.#election.onPreVoteReply(from, message)
@@ -383,7 +427,7 @@ export class RaftMachine {
         this.#leading?.onAppendReply(from, message)
         break
       case 'heartbeat-reply':
-        this.#leading?.onHeartbeatReply(from, message.round)
+        this.#leading?.onHeartbeatReply(from, message)
         break
       case 'timeout-now':
         this.#election.onTimeoutNow()
@@ -401,7 +445,7 @@ export class RaftMachine {
     if (!gapless) return
     if (prevIndex < this.commitIndex) {
       // Old news: what is committed here is the same there.
-      this.#send(from, { type: 'append-reply', term: this.term, ok: true, match: this.commitIndex })
+      this.#acknowledge(from, this.commitIndex)
       return
     }
     if (this.log.termAt(prevIndex) !== prevTerm) {
@@ -413,11 +457,28 @@ export class RaftMachine {
     if (fresh !== -1) this.#appendForeign(entries.slice(fresh))
     const match = prevIndex + entries.length
     this.log.commitTo(Math.min(message.commit, match))
-    this.#send(from, { type: 'append-reply', term: this.term, ok: true, match })
+    this.#acknowledge(from, match)
+  }
+
+  #acknowledge(to: PeerId, match: number): void {
+    this.#send(to, { type: 'append-reply', term: this.term, ok: true, match, ...this.#lifeTold() })
+  }
+
+  /** Nothing of a first life: it is what all messages mean by default. */
+  #lifeTold(): LifeTold {
+    return this.#life === undefined ? {} : { life: this.#life }
   }
 
   #refuseAppend(to: PeerId, rejected: number, hintIndex: number, hintTerm: number): void {
-    this.#send(to, { type: 'append-reply', term: this.term, ok: false, rejected, hintIndex, hintTerm })
+    this.#send(to, {
+      type: 'append-reply',
+      term: this.term,
+      ok: false,
+      rejected,
+      hintIndex,
+      hintTerm,
+      ...this.#lifeTold(),
+    })
   }
 
   /** The leader's entries win over what we hold from that index on. */
@@ -431,10 +492,14 @@ export class RaftMachine {
     }
     this.log.append(entries)
     persist.entries = entries
+    // A no-op only repeats the time before it.
+    const newest = entries.findLast(({ kind }) => kind === 'command')
+    if (newest !== undefined) this.#context.time.heard(newest.timeMs, this.#context.nowMs)
   }
 
   #onSnapshot(from: PeerId, snapshot: Snapshot): void {
     const { data: _, ...meta } = snapshot
+    this.#context.time.heard(meta.timeMs, this.#context.nowMs)
     const known = meta.index <= this.commitIndex
     if (!known && this.log.termAt(meta.index) === meta.term) {
       // The log already agrees with it: only the commit index is news.
@@ -450,7 +515,7 @@ export class RaftMachine {
       persist.log = 'reset'
       this.#out.late({ type: 'restore', snapshot })
     }
-    this.#send(from, { type: 'append-reply', term: this.term, ok: true, match: this.commitIndex })
+    this.#acknowledge(from, this.commitIndex)
   }
 
   // ---- Snapshots
@@ -496,8 +561,20 @@ export class RaftMachine {
     const entries = this.log.slice(this.#applied + 1, count, Infinity)
     invariant(entries.length === count, 'committed entries are at hand')
     this.#applied = this.commitIndex
-    for (const entry of entries) this.#appliedBytes += entrySizeBytes(entry)
+    for (const entry of entries) {
+      this.#appliedBytes += entrySizeBytes(entry)
+      if (entry.kind === 'config' && this.forgot && entry.settles === this.#life?.number) this.#settle()
+    }
     return entries
+  }
+
+  /**
+   * A majority without us committed it, and counted nothing that we said since: whoever we voted for before can win no
+   * more without their votes, and whatever we acknowledged before is in the log up to here.
+   */
+  #settle(): void {
+    this.#life = { number: this.#life!.number, forgot: false }
+    this.#out.draft.settled = true
   }
 
   #snapshotIsDue(): boolean {
@@ -516,6 +593,6 @@ export class RaftMachine {
     if (key === this.#told) return
     this.#told = key
     const { role, term, leader, ready } = this
-    effects.push({ type: 'role-changed', role, term, leader, ready })
+    effects.push({ type: 'role-changed', role, term, leader, ready, reason: this.#election.reason })
   }
 }

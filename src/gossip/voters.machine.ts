@@ -1,11 +1,18 @@
 import type { PeerId } from '../base/index.ts'
 import { invariant } from '../base/index.ts'
 import type { VotersOptions } from './config.ts'
+import { hasMajority } from './raft-quorum.ts'
 
-/** A live peer of the mesh, with the host it runs on: voters are spread over hosts first. */
+/** A live peer of the mesh, and where it runs: voters are spread over zones, then over hosts. */
 export interface LivePeer {
   peerId: PeerId
   host: string
+  /** @default none */
+  zone?: string
+  /** On its way out: it is no candidate, and as a voter it is replaced first. @default false */
+  draining?: boolean
+  /** It comes and goes: no candidate. @default false */
+  quarantined?: boolean
 }
 
 /** What the leader knows; only a leader asks. */
@@ -16,7 +23,7 @@ export interface VotersView {
   voters: readonly PeerId[]
   lastIndex: number
   /** Everybody the leader feeds. */
-  fed: readonly { peer: PeerId; match: number; silentMs: number }[]
+  fed: readonly { peer: PeerId; match: number; silentMs: number; forgot?: boolean }[]
   live: readonly LivePeer[]
 }
 
@@ -31,6 +38,11 @@ export interface ProposeVoters {
   reason: string
 }
 
+/** Peers that may vote, or go on voting: those that mean to stay. */
+export function stayingPeers(live: readonly LivePeer[]): number {
+  return live.filter(peer => peer.draining !== true).length
+}
+
 /** 1 of one or two live peers, 3 from three, 5 from five: more voters only make commits slower. */
 export function votersTarget(live: number): number {
   if (live >= 5) return 5
@@ -40,8 +52,9 @@ export function votersTarget(live: number): number {
 /**
  * Decides who votes (an autopilot, after Consul's). The set grows to its target by two at a time, in two single
  * steps, so that an even number of voters, which tolerates no more deaths than one less, never lasts. It never shrinks
- * by itself: a dead voter is removed only when a fit learner stands ready, which is promoted in the next step.
- * Removal comes first because the new set then needs no vote of the dead one.
+ * by itself: a dead voter, or one that lost its log, is removed only when somebody stands ready, who is promoted in
+ * the next step. Removal comes first because the new set then needs no vote of the one that cannot give it. A draining
+ * voter can, so its replacement is promoted first; so is one that would spread the voters over more zones or hosts.
  */
 export class VotersMachine {
   readonly #options: VotersOptions
@@ -49,6 +62,8 @@ export class VotersMachine {
   #fitSinceMs = new Map<PeerId, number>()
   /** Since when each voter has been gone. */
   #goneSinceMs = new Map<PeerId, number>()
+  /** Voters that lost their log, and those of them that have it again. */
+  #forgot = new Map<PeerId, { caughtUp: boolean }>()
 
   constructor(options: VotersOptions) {
     this.#options = options
@@ -58,10 +73,14 @@ export class VotersMachine {
     if (event.type === 'leadership-lost') {
       this.#fitSinceMs.clear()
       this.#goneSinceMs.clear()
+      this.#forgot.clear()
       return []
     }
-    this.#observe(event.view, nowMs)
-    return event.view.mayChange ? this.#decide(event.view, nowMs) : []
+    const { view } = event
+    this.#observe(view, nowMs)
+    if (!view.mayChange) return []
+    const proposal = this.#decide(view, nowMs)
+    return proposal !== undefined && this.#isViable(proposal.voters) ? [proposal] : []
   }
 
   assertInvariants(): void {
@@ -73,13 +92,17 @@ export class VotersMachine {
   #observe(view: VotersView, nowMs: number): void {
     const { voters, lastIndex, self } = view
     const { trailingMax, silentMs, replaceAfterMs } = this.#options
-    const live = new Set(view.live.map(peer => peer.peerId))
+    const live = new Map(view.live.map(peer => [peer.peerId, peer]))
     const fed = new Map(view.fed.map(peer => [peer.peer, peer]))
     const fit = new Map<PeerId, number>()
-    for (const { peer, match, silentMs: silent } of view.fed) {
-      if (voters.includes(peer) || !live.has(peer) || silent > silentMs || match < lastIndex - trailingMax)
-        continue
-      fit.set(peer, this.#fitSinceMs.get(peer) ?? nowMs)
+    const forgot = new Map<PeerId, { caughtUp: boolean }>()
+    for (const { peer, match, silentMs: silent, forgot: lost } of view.fed) {
+      const keepsUp = live.has(peer) && silent <= silentMs && match >= lastIndex - trailingMax
+      if (voters.includes(peer)) {
+        if (lost === true) forgot.set(peer, { caughtUp: keepsUp })
+      } else if (keepsUp && live.get(peer)?.draining !== true && live.get(peer)?.quarantined !== true) {
+        fit.set(peer, this.#fitSinceMs.get(peer) ?? nowMs)
+      }
     }
     const gone = new Map<PeerId, number>()
     for (const voter of voters) {
@@ -90,26 +113,53 @@ export class VotersMachine {
     }
     this.#fitSinceMs = fit
     this.#goneSinceMs = gone
+    this.#forgot = forgot
   }
 
-  #decide(view: VotersView, nowMs: number): ProposeVoters[] {
-    const { voters } = view
-    const ready = this.#readyLearners(view, nowMs)
+  /** A majority of the new set can answer, or the change would never be committed and stand in the way of all others. */
+  #isViable(voters: readonly PeerId[]): boolean {
+    return hasMajority(voters, voter => !this.#goneSinceMs.has(voter) && !this.#forgot.has(voter))
+  }
+
+  #decide(view: VotersView, nowMs: number): ProposeVoters | undefined {
+    const { voters, live, self } = view
+    const places = new Places(live)
+    const ready = this.#readyLearners(view, places, nowMs)
     const best = ready[0]
-    if (best === undefined) return []
-    const target = votersTarget(view.live.length)
+    const target = votersTarget(stayingPeers(live))
+    const draining = live.find(({ peerId, draining }) => draining === true && voters.includes(peerId))?.peerId
+    const without = (voter: PeerId, reason: string): ProposeVoters =>
+      propose(
+        voters.filter(other => other !== voter),
+        reason,
+      )
+
+    // Whoever leads hands over before it goes, so it never removes itself.
+    if (draining !== undefined && draining !== self && voters.length > target)
+      return without(draining, `${draining} is draining, and ${target} voters are wanted of the others`)
     // Even: half-way through growth or a replacement, perhaps another leader's.
-    if (voters.length % 2 === 0)
-      return propose([...voters, best], `${best} completes an odd number of voters`)
+    if (voters.length % 2 === 0) {
+      if (voters.length >= 4 && voters.length > target && this.#goneSinceMs.size === 0) {
+        const surplus = this.#mostDispensable(view, places)
+        return surplus && without(surplus, `${surplus} is one more than the ${target} that are wanted`)
+      }
+      return best && propose([...voters, best], `${best} completes an odd number of voters`)
+    }
+    const forgetful = [...this.#forgot].find(([, { caughtUp }]) => caughtUp || best !== undefined)?.[0]
+    if (forgetful !== undefined && voters.length > 1)
+      return without(forgetful, `${forgetful} lost its log, and cannot vote before that is settled`)
+    if (best === undefined) return undefined
     const dead = this.#deadVoter(nowMs)
-    if (dead !== undefined && voters.length > 1) {
-      const left = voters.filter(voter => voter !== dead)
-      return propose(left, `${dead} is gone and ${best} stands ready`)
+    if (dead !== undefined && voters.length > 1)
+      return without(dead, `${dead} is gone and ${best} stands ready`)
+    if (draining !== undefined) return propose([...voters, best], `${best} takes the place of ${draining}`)
+    if (voters.length < target && ready.length >= 2 && this.#goneSinceMs.size === 0)
+      return propose([...voters, best], `${live.length} live peers want ${target} voters`)
+    if (voters.length >= 3 && voters.length === target && this.#goneSinceMs.size === 0) {
+      const crowded = places.betterWith(voters, best, self)
+      if (crowded !== undefined) return propose([...voters, best], `${best} is elsewhere than ${crowded}`)
     }
-    if (voters.length < target && ready.length >= 2 && this.#goneSinceMs.size === 0) {
-      return propose([...voters, best], `${view.live.length} live peers want ${target} voters`)
-    }
-    return []
+    return undefined
   }
 
   /** The voter that is gone longest, once that is long enough. */
@@ -118,24 +168,66 @@ export class VotersMachine {
     return due.sort((a, b) => a[1] - b[1])[0]?.[0]
   }
 
-  /** Best first: on the host with the fewest (live) voters, then the furthest, then by name. */
-  #readyLearners(view: VotersView, nowMs: number): PeerId[] {
-    const hosts = new Map(view.live.map(peer => [peer.peerId, peer.host]))
-    const votersOn = new Map<string, number>()
-    for (const voter of view.voters) {
-      const host = hosts.get(voter)
-      if (host !== undefined) votersOn.set(host, (votersOn.get(host) ?? 0) + 1)
-    }
-    const crowd = (peer: PeerId): number => votersOn.get(hosts.get(peer) ?? '') ?? 0
-    const matches = new Map(view.fed.map(({ peer, match }) => [peer, match]))
+  /** Who does least for the set: one that lost its log, or else the one without which the rest is spread best. */
+  #mostDispensable({ voters, self }: VotersView, places: Places): PeerId | undefined {
+    const others = voters.filter(voter => voter !== self)
+    const forgetful = others.find(voter => this.#forgot.has(voter))
+    if (forgetful !== undefined) return forgetful
+    const spreadWithout = (voter: PeerId): number =>
+      places.spread(voters.filter(candidate => candidate !== voter))
+    return others.sort((a, b) => spreadWithout(b) - spreadWithout(a) || (a < b ? -1 : 1))[0]
+  }
+
+  /** Best first: where the fewest voters are, then the furthest, then by name. */
+  #readyLearners({ voters, fed }: VotersView, places: Places, nowMs: number): PeerId[] {
+    const matches = new Map(fed.map(({ peer, match }) => [peer, match]))
     const matchOf = (peer: PeerId): number => matches.get(peer) ?? 0
+    const spreadWith = (peer: PeerId): number => places.spread([...voters, peer])
+    const crowd = (peer: PeerId): number => places.crowd(voters, peer)
     return [...this.#fitSinceMs]
       .filter(([, since]) => nowMs - since >= this.#options.stableMs)
       .map(([peer]) => peer)
-      .sort((a, b) => crowd(a) - crowd(b) || matchOf(b) - matchOf(a) || (a < b ? -1 : 1))
+      .sort(
+        (a, b) =>
+          spreadWith(b) - spreadWith(a) || crowd(a) - crowd(b) || matchOf(b) - matchOf(a) || (a < b ? -1 : 1),
+      )
   }
 }
 
-function propose(voters: PeerId[], reason: string): ProposeVoters[] {
-  return [{ type: 'propose-voters', voters, reason }]
+/** More hosts than there are ever voters: a zone counts for more than all of them. */
+const ZONE_WORTH = 1_000
+
+/** Where the live peers run. What is gone runs nowhere. */
+class Places {
+  readonly #live: ReadonlyMap<PeerId, LivePeer>
+
+  constructor(live: readonly LivePeer[]) {
+    this.#live = new Map(live.map(peer => [peer.peerId, peer]))
+  }
+
+  /** Grows with the zones, then with the hosts, that the peers are on. */
+  spread(peers: readonly PeerId[]): number {
+    const known = peers.flatMap(peer => this.#live.get(peer) ?? [])
+    const zones = new Set(known.map(({ zone = '' }) => zone))
+    const hosts = new Set(known.map(({ zone = '', host }) => `${zone} ${host}`))
+    return zones.size * ZONE_WORTH + hosts.size
+  }
+
+  /** Peers on the host of this one. */
+  crowd(peers: readonly PeerId[], peer: PeerId): number {
+    const host = this.#live.get(peer)?.host
+    return peers.filter(other => this.#live.get(other)?.host === host).length
+  }
+
+  /** A voter whose place `candidate` would take to the good of the spread; not `self`, which would have to step down. */
+  betterWith(voters: readonly PeerId[], candidate: PeerId, self: PeerId): PeerId | undefined {
+    const now = this.spread(voters)
+    return voters.find(
+      voter => voter !== self && this.spread([...voters.filter(other => other !== voter), candidate]) > now,
+    )
+  }
+}
+
+function propose(voters: PeerId[], reason: string): ProposeVoters {
+  return { type: 'propose-voters', voters, reason }
 }

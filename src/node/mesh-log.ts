@@ -15,6 +15,7 @@ import type { DhtCommand, ResultOf } from '../dht/index.ts'
 import { isSlotCommand } from '../dht/index.ts'
 import {
   DiskLogStore,
+  type DiskSpaceOptions,
   ReplicatedLog,
   type LeaderView,
   type MemberCommand,
@@ -36,6 +37,7 @@ export interface MeshLogOptions {
   genesis: boolean
   raft?: Partial<RaftOptions>
   voters?: Partial<VotersOptions>
+  space?: Partial<DiskSpaceOptions>
   log: Logger
 }
 
@@ -54,7 +56,10 @@ export class MeshLog implements AsyncDisposable {
     const state = new ReplicatedState()
     const log = await ReplicatedLog.start({
       transport: options.transport,
-      store: new DiskLogStore(options.directory),
+      store: new DiskLogStore(options.directory, {
+        self: options.transport.self,
+        space: options.space ?? {},
+      }),
       stateMachine: {
         apply(bytes: Uint8Array, context: ApplyContext) {
           const command = unpack(bytes) as LogCommand

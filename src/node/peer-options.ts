@@ -1,6 +1,6 @@
 import type { Logger } from '../base/index.ts'
 import type { RepairDriverOptions } from '../dht/index.ts'
-import type { MembershipOptions, RaftOptions, VotersOptions } from '../gossip/index.ts'
+import type { DiskSpaceOptions, MembershipOptions, RaftOptions, VotersOptions } from '../gossip/index.ts'
 
 export interface PeerOptions {
   /** Holds identity, log, blocks; made when missing; of one process at a time. */
@@ -43,6 +43,8 @@ export interface PeerOptions {
   membership?: Partial<MembershipOptions>
   raft?: Partial<RaftOptions>
   voters?: Partial<VotersOptions>
+  /** Room kept on the disk for metadata. */
+  metadataSpace?: Partial<DiskSpaceOptions>
   repair?: RepairDriverOptions
   signal?: AbortSignal
 }

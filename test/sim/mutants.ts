@@ -58,6 +58,20 @@ export const MUTANTS = {
       }
     },
   },
+  'votes after losing its log': {
+    machine: class extends RaftMachine {
+      protected override mayPromise(): boolean {
+        return true
+      }
+    },
+  },
+  'counts the answers of a peer that lost its log': {
+    machine: class extends RaftMachine {
+      protected override mayCount(): boolean {
+        return true
+      }
+    },
+  },
   'answers reads without asking a majority': {
     machine: class extends RaftMachine {
       protected override mayAnswerRead(): boolean {

@@ -60,6 +60,11 @@ export class RaftChecker {
     this.#views.set(peer, { machine, term, commit, applied, role })
   }
 
+  /** Its log was lost: it comes back knowing nothing. What it promised before still binds it. */
+  lost(peer: PeerId): void {
+    this.#durableTerms.delete(peer)
+  }
+
   machine(peer: PeerId): RaftMachine {
     return this.#views.get(peer)!.machine
   }

@@ -1,4 +1,5 @@
 import { asPeerId } from '../../src/base/index.ts'
+import { check } from './check.ts'
 import type { MutantName } from './mutants.ts'
 import type { Stage } from './stage.ts'
 
@@ -247,5 +248,84 @@ export const SCENARIOS: readonly Scenario[] = [
       stage.deliver({ from: 'c', to: 'b', type: 'heartbeat-reply' })
     },
     survivors: ['b', 'c'],
+  },
+  {
+    name: 'a voter acknowledges an entry, loses its log, and is asked for its vote by one that lacks the entry',
+    founders: ['a', 'b', 'c'],
+    catches: { 'votes after losing its log': /lacks committed entry/ },
+    play: stage => {
+      stage.elect('a', 'b', 'c')
+      stage.settle('a', 'b', 'c')
+      stage.propose('a')
+      stage.drop({ from: 'a', to: 'b' })
+      stage.settle('a', 'c')
+      stage.loseLog('c')
+      stage.crash('a')
+      stage.elect('b', 'c')
+    },
+    survivors: ['a', 'b', 'c'],
+  },
+  {
+    name: 'a voter loses its log, and with it the later leader, and is fed by a deposed one',
+    founders: ['a', 'b', 'c'],
+    catches: { 'counts the answers of a peer that lost its log': /differs from another peer's/ },
+    play: stage => {
+      stage.elect('a', 'b', 'c')
+      stage.settle('a', 'b', 'c')
+      stage.elect('b', 'c')
+      stage.drop({ from: 'b', to: 'a' })
+      stage.settle('b', 'c')
+      stage.loseLog('c')
+      stage.propose('a')
+      stage.drop({ from: 'a', to: 'b' })
+      stage.settle('a', 'c')
+      stage.timeOut('a')
+      stage.crash('b')
+    },
+    survivors: ['a', 'b', 'c'],
+  },
+  {
+    name: 'a voter that lost its log is removed, has it again, and is promoted',
+    founders: ['a', 'b', 'c'],
+    catches: {},
+    play: stage => {
+      stage.elect('a', 'b', 'c')
+      stage.step('a', { type: 'peers-changed', peers: peers('a', 'b', 'c') })
+      stage.settle('a', 'b', 'c')
+      stage.loseLog('c')
+      stage.propose('a')
+      stage.settle('a', 'b', 'c')
+      check(stage.machine('c').forgot, 'c still follows without a vote')
+      check(stage.machine('c').commitIndex === stage.machine('a').commitIndex, 'c has the log again')
+      stage.step('a', { type: 'voters-proposed', voters: peers('a', 'b') })
+      stage.settle('a', 'b', 'c')
+      check(!stage.machine('c').forgot, 'its loss is settled')
+      stage.step('a', { type: 'voters-proposed', voters: peers('a', 'b', 'c') })
+      stage.settle('a', 'b', 'c')
+      stage.crash('a')
+      stage.elect('c', 'b')
+      check(stage.machine('c').role === 'leader', 'c may even lead')
+    },
+    survivors: ['a', 'b', 'c'],
+  },
+  {
+    name: 'a voter that was removed and promoted once loses its log: the old removal settles nothing',
+    founders: ['a', 'b', 'c'],
+    catches: {},
+    play: stage => {
+      stage.elect('a', 'b', 'c')
+      stage.step('a', { type: 'peers-changed', peers: peers('a', 'b', 'c') })
+      stage.settle('a', 'b', 'c')
+      for (const voters of [peers('a', 'b'), peers('a', 'b', 'c')]) {
+        stage.step('a', { type: 'voters-proposed', voters })
+        stage.settle('a', 'b', 'c')
+      }
+      stage.loseLog('c')
+      stage.propose('a')
+      stage.settle('a', 'b', 'c')
+      check(stage.machine('c').commitIndex === stage.machine('a').commitIndex, 'c has the log again')
+      check(stage.machine('c').forgot, 'c has no vote')
+    },
+    survivors: ['a', 'b', 'c'],
   },
 ]
