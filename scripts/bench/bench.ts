@@ -10,15 +10,26 @@ import { failover } from './failover.ts'
 import { Figures } from './figures.ts'
 import { files } from './files.ts'
 import { idle } from './idle.ts'
+import { iterations } from './iterations.ts'
 import { latency } from './latency.ts'
+import { namespace } from './namespace.ts'
+import { pageRank } from './page-rank.ts'
+import { groupBy, join } from './sets.ts'
+import { sorting } from './sorting.ts'
 
 const BENCHES: Record<string, (figures: Figures) => Promise<void>> = {
   idle,
   latency,
   'word-count': wordCount,
   numeric: numericChain,
+  'group-by': groupBy,
+  join,
+  sort: sorting,
+  iterations,
+  'page-rank': pageRank,
   files,
   failover,
+  namespace,
 }
 
 const { positionals } = parseArgs({ allowPositionals: true })

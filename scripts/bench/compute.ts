@@ -1,18 +1,15 @@
 import assert from 'node:assert/strict'
 import { createReadStream } from 'node:fs'
-import { fileURLToPath } from 'node:url'
-import { z } from 'zod'
-import { BenchMesh, run } from './bench-mesh.ts'
+import { BenchMesh } from './bench-mesh.ts'
 import { BenchText } from './bench-text.ts'
 import { interleaved, ms, timeMs, type Figures } from './figures.ts'
+import { plainScript } from './plain-script.ts'
 
 const PEERS = 2
 const ROUNDS = 5
 const NUMBERS = 1e8
 /** Sums in another order differ in their last digits. */
 const SUM_TOLERANCE = 1e-9
-
-const plainResult = z.object({ tookMs: z.number(), answer: z.unknown() })
 
 /** Two peers with one worker each against a hand-written script that runs alone as a process. */
 export async function wordCount(figures: Figures): Promise<void> {
@@ -77,9 +74,4 @@ export async function numericChain(figures: Figures): Promise<void> {
     score: ours / plain,
     target: { atMost: 0.6 },
   })
-}
-
-async function plainScript(name: string, argument: string): Promise<z.infer<typeof plainResult>> {
-  const script = fileURLToPath(new URL(name, import.meta.url))
-  return plainResult.parse(JSON.parse(await run([script, argument])))
 }
