@@ -12,10 +12,10 @@ import { parseBlockId } from './block-id.ts'
 import { withIdleLimit } from './block-reader.ts'
 import type { StoredBlock } from './block-store.ts'
 import type { ReplicaSink } from './block-writer.ts'
-import type { FileOptions } from './config.ts'
+import { copyDeadlineMs, type FileOptions } from './config.ts'
+import { CopyThrottle } from './copy-throttle.ts'
 import { replicaTargets, type FileServicePorts } from './file-ports.ts'
 import { blockCopy, blockDelete, blockInventory, blockRead, blockWrite, PAGE_MAX } from './messages.ts'
-import type { BlockStatus } from './namespace-types.ts'
 
 export interface CopyRequest {
   blockId: BlockId
@@ -23,6 +23,10 @@ export interface CopyRequest {
   sha256: string
   /** Who should have it, the best first. */
   from: readonly PeerId[]
+  /** The slot's epoch as the planner sees it: refused with STALE_EPOCH where the slot has moved on. */
+  fence?: { slot: number; epoch: number } | undefined
+  /** Not slowed down: hardly a copy is left. @default false */
+  urgent?: boolean | undefined
 }
 
 export interface CopyResult {
@@ -39,12 +43,15 @@ export class BlockService {
   readonly #options: FileOptions
   /** Copies under way, so that two requests for one block share one transfer. */
   readonly #copies = new Map<BlockId, Promise<CopyResult>>()
-  /** Repairs that this peer's readers asked for, by block and peer. */
-  readonly #mends = new Set<string>()
+  /** Blocks of which this peer said that it has them, until when that must stay true whatever is applied here; monotonic. */
+  readonly #vouched = new Map<BlockId, number>()
+
+  readonly #throttle: CopyThrottle
 
   constructor(ports: FileServicePorts, options: FileOptions) {
     this.#ports = ports
     this.#options = options
+    this.#throttle = new CopyThrottle(options.copyBytesPerSecond, ports.clock)
   }
 
   register(transport: Transport): void {
@@ -81,42 +88,18 @@ export class BlockService {
 
   /** Makes sure that this peer has a good copy on disk; rejects with BLOCK_UNAVAILABLE when no source could give one. */
   async copy(request: CopyRequest, options: AbortOptions = {}): Promise<CopyResult> {
+    this.#checkEpoch(request.fence)
     const running = this.#copies.get(request.blockId)
     if (running !== undefined) return running
     const copy = this.#copy(request, options.signal)
     this.#copies.set(request.blockId, copy)
     try {
-      return await copy
+      const copied = await copy
+      this.#vouch(request.blockId)
+      return copied
     } finally {
       this.#copies.delete(request.blockId)
     }
-  }
-
-  /**
-   * A reader found this replica gone or wrong: its peer is asked to check it and to fetch a good one. Not waited for;
-   * what fails here the leader's repair finds again.
-   */
-  mend(peer: PeerId, block: BlockStatus): void {
-    const key = `${block.blockId} ${peer}`
-    // A peer that is asked for a replica it was never said to hold did nothing wrong.
-    if (!block.holders.includes(peer) || this.#mends.has(key) || this.#mends.size >= this.#options.mendsMax)
-      return
-    this.#mends.add(key)
-    const { log } = this.#ports
-    const { blockId } = block
-    log.warn({ block: blockId, peer }, 'a replica is bad; asking its peer to fetch a good one')
-    this.askToCopy(peer, {
-      blockId,
-      bytes: block.sizeBytes,
-      sha256: block.sha256,
-      from: block.holders.filter(holder => holder !== peer),
-    })
-      .then(
-        () => log.info({ block: blockId, peer }, 'a bad replica was rewritten'),
-        (error: unknown) =>
-          log.warn({ block: blockId, peer, reason: String(error) }, 'a bad replica stays for now'),
-      )
-      .finally(() => this.#mends.delete(key))
   }
 
   /** Has a peer, which may be this one, check or fetch a block. */
@@ -127,13 +110,16 @@ export class BlockService {
       peer,
       blockCopy,
       { ...request, from: [...request.from] },
-      { timeoutMs: this.#options.copyTimeoutMs, signal: options.signal },
+      { timeoutMs: this.#copyTimeoutMs(request), signal: options.signal },
     )
     return head
   }
 
   /** True when, by the state applied here, nobody needs this peer's copy of the block. */
   isSurplus(blockId: BlockId): boolean {
+    // The leader asked for it, and the move that it is for may not be applied here yet.
+    if (this.#copies.has(blockId) || (this.#vouched.get(blockId) ?? 0) > this.#ports.clock.nowMs())
+      return false
     const namespace = this.#ports.namespace()
     if (!namespace.isReferenced(blockId)) return true
     const block = namespace.blockOf(blockId)
@@ -146,6 +132,37 @@ export class BlockService {
       !row.retiring.includes(self) &&
       !replicaTargets(this.#ports, block.slot, block.replication).includes(self)
     )
+  }
+
+  #vouch(blockId: BlockId): void {
+    const nowMs = this.#ports.clock.nowMs()
+    this.#vouched.delete(blockId)
+    this.#vouched.set(blockId, nowMs + this.#options.orphanGraceMs)
+    // In the order of their ends.
+    for (const [old, untilMs] of this.#vouched) {
+      if (untilMs > nowMs) break
+      this.#vouched.delete(old)
+    }
+  }
+
+  /** A planner whose view of the slot is older than this peer's leads no more, or is about to see it. */
+  #checkEpoch(fence: CopyRequest['fence']): void {
+    if (fence === undefined) return
+    const { slot, epoch } = fence
+    const slots = this.#ports.slots()
+    const seen = slot < slots.slotCount ? slots.row(slot).epoch : 0
+    if (seen <= epoch) return
+    throw new ShoalError(
+      'STALE_EPOCH',
+      { slot, epoch, seen },
+      `slot ${slot} is at epoch ${seen} here; a copy asked for at epoch ${epoch} is refused`,
+    )
+  }
+
+  /** The slower peers are told to be, the longer it may take; what waits for its turn in the throttle is included. */
+  #copyTimeoutMs({ bytes }: CopyRequest): number {
+    const { copyTimeoutMs, copyBytesPerSecond } = this.#options
+    return copyTimeoutMs + copyDeadlineMs(bytes) + Math.ceil((bytes * 8_000) / copyBytesPerSecond)
   }
 
   #checkLease(blockId: BlockId, path: string, leaseIndex: number): void {
@@ -177,7 +194,7 @@ export class BlockService {
 
   async #copy(request: CopyRequest, signal: AbortSignal | undefined): Promise<CopyResult> {
     const { blockId } = request
-    using deadline = withDeadline(`the copy of block ${blockId}`, this.#options.copyTimeoutMs, signal)
+    using deadline = withDeadline(`the copy of block ${blockId}`, this.#copyTimeoutMs(request), signal)
     const present = await this.#goodCopy(request, deadline)
     if (present !== undefined) return { ...replyOf(present), copied: false }
     const failures: string[] = []
@@ -221,7 +238,8 @@ export class BlockService {
       { timeoutMs: readHeadTimeoutMs, signal },
     )
     const body = withIdleLimit(reply.body, `block ${blockId} from ${source}`, readIdleMs, signal)
-    return this.#ports.store.write(blockId, body, { signal, expect: { sizeBytes: bytes, sha256 } })
+    const paced = request.urgent === true ? body : this.#throttle.paced(body, signal)
+    return this.#ports.store.write(blockId, paced, { signal, expect: { sizeBytes: bytes, sha256 } })
   }
 
   async #inventory(startAfter: BlockId | undefined, limit = PAGE_MAX) {

@@ -79,7 +79,7 @@ export interface BlockStore extends AsyncDisposable {
   usage(): Promise<StoreUsage>
   /** Reads and writes under way for others than `verify`. */
   busy(): number
-  /** Tells of every block that comes or goes from now on. */
+  /** Tells of every block that is there, at once, and then of each that comes or goes. */
   onChange(listener: StoreListener): void
   /** Tries the disk: false when it does not work at all; `failure` says so from then on. */
   probe(): Promise<boolean>

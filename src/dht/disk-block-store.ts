@@ -313,6 +313,7 @@ export class DiskBlockStore implements BlockStore {
   }
 
   onChange(listener: StoreListener): void {
+    for (const [blockId, { sizeBytes }] of this.#entries) listener(blockId, sizeBytes)
     this.#listeners.push(listener)
   }
 

@@ -14,6 +14,9 @@ import type { NamespaceView } from './namespace-types.ts'
 import { replicaOwners, type RingPeer } from './ring.ts'
 import type { SlotView } from './slot-table.machine.ts'
 
+/** Until the replicated state must be fresh; without a leader nothing is deleted and nothing reported. */
+export const BARRIER_TIMEOUT_MS = 10_000
+
 /** What the moving half of the folder needs of the process around it. */
 export interface FileServicePorts {
   transport: Transport

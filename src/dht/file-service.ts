@@ -1,8 +1,10 @@
 import type { AbortOptions, PeerId, Transport } from '../base/index.ts'
+import { BlockHealth } from './block-health.ts'
 import { BlockReader, type BlockRange } from './block-reader.ts'
 import { BlockService, type CopyRequest, type CopyResult } from './block-service.ts'
 import { FILE_DEFAULTS, type FileOptions } from './config.ts'
 import type { FileServicePorts } from './file-ports.ts'
+import { FileChecker } from './file-checker.ts'
 import { FileReader, type OpenedFile, type OpenOptions } from './file-reader.ts'
 import { FileWriter, type OpenFile, type PutResult, type WriteOptions } from './file-writer.ts'
 import { fileGet, filePut } from './messages.ts'
@@ -20,19 +22,29 @@ export class FileService implements AsyncDisposable {
   readonly #blockReader: BlockReader
   readonly #blocks: BlockService
   readonly #orphans: OrphanCollector
+  readonly #health: BlockHealth
 
   constructor(ports: FileServicePorts, options: Partial<FileOptions> = {}) {
     const all = { ...FILE_DEFAULTS, ...options }
     this.#blocks = new BlockService(ports, all)
     this.#writer = new FileWriter(ports, all, this.#blocks.sink)
-    this.#blockReader = new BlockReader(ports, all, (peer, block) => this.#blocks.mend(peer, block))
+    this.#blockReader = new BlockReader(ports, all, (peer, block) => this.#health.reportBad(peer, block))
+    this.#health = new BlockHealth(
+      ports,
+      all,
+      (request, signal) => this.#blocks.copy(request, { signal }),
+      () => this.#blockReader.counts,
+    )
     this.#reader = new FileReader(ports, all, this.#blockReader)
     this.#orphans = new OrphanCollector(ports, all, blockId => this.#blocks.isSurplus(blockId))
     this.#register(ports.transport, new NamespaceService(ports))
+    new FileChecker(ports, this.#health).register(ports.transport)
   }
 
+  /** Begins what goes on in the background: garbage, the audit, the scrub. */
   start(): void {
     this.#orphans.start()
+    this.#health.start()
   }
 
   /** Writes a file and makes it visible, whole, at once. */
@@ -69,13 +81,20 @@ export class FileService implements AsyncDisposable {
     return this.#orphans.sweep(options)
   }
 
+  /** This peer's replicas: checks, counters, the scrub and the audit. */
+  get health(): BlockHealth {
+    return this.#health
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
+    await this.#health[Symbol.asyncDispose]()
     await this.#orphans[Symbol.asyncDispose]()
   }
 
   #register(transport: Transport, namespace: NamespaceService): void {
     namespace.register(transport)
     this.#blocks.register(transport)
+    this.#health.register(transport)
     transport.handle(filePut, async ({ head: { path, ...options }, body, signal }) =>
       this.#writer.put(path, body, { ...options, signal }),
     )

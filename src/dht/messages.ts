@@ -5,6 +5,10 @@ import { PATH_BYTES_MAX } from './paths.ts'
 
 /** Entries of one directory answer, partitions of one locate answer, blocks of one inventory answer: the rest is asked for next. */
 export const PAGE_MAX = 1_000
+/** Damaged copies that one peer names; the rest is counted. */
+export const DAMAGED_MAX = 1_000
+/** Partitions verified by one request: each may be read whole by all its holders. */
+export const VERIFY_MAX = 16
 /** Peers named as sources of one copy. */
 const SOURCES_MAX = 16
 /** Largest partition a client may ask for; the store takes blocks up to twice this (lines longer than a partition). */
@@ -230,7 +234,16 @@ export const blockRead = message({
 export const blockCopy = message({
   name: 'dht.block.copy',
   from: 'peers',
-  request: z.object({ blockId, bytes: count, sha256, from: z.array(peerId).max(SOURCES_MAX) }),
+  request: z.object({
+    blockId,
+    bytes: count,
+    sha256,
+    from: z.array(peerId).max(SOURCES_MAX),
+    /** The slot's epoch as the asking planner sees it; where the slot has moved on it is refused with STALE_EPOCH. */
+    fence: z.object({ slot: count, epoch: count }).optional(),
+    /** Hardly a copy is left: do not slow it down. */
+    urgent: z.boolean().optional(),
+  }),
   reply: storedBlock.extend({ copied: z.boolean() }),
 })
 
@@ -239,6 +252,151 @@ export const blockInventory = message({
   from: 'peers',
   request: z.object({ startAfter: blockId.optional(), limit: z.int().min(1).max(PAGE_MAX).optional() }),
   reply: z.object({ blocks: z.array(storedBlock), more: z.boolean() }),
+})
+
+const replicaVerdict = z.object({
+  found: z.enum(['good', 'corrupt', 'missing']),
+  now: z.enum(['good', 'reported', 'bad', 'unneeded']),
+})
+
+/**
+ * "Your replica seems bad", or "is it good?": the holder reads it whole, compares it with the log, and mends it when it is bad.
+ * Refused with BUSY when it has enough to check already.
+ */
+export const blockCheck = message({
+  name: 'dht.block.check',
+  from: 'peers',
+  request: z.object({ blockId }),
+  reply: replicaVerdict,
+})
+
+const storeHealth = z.object({
+  blocks: count,
+  usedBytes: count,
+  /** Before the reserve is taken off; 0 when the disk does not say. */
+  freeBytes: count,
+  /** Why the whole store is given up. */
+  failure: z.string().max(1_000).optional(),
+  /** Since the peer started: bad replicas found, and what became of them. */
+  corruptFound: count,
+  missingFound: count,
+  repaired: count,
+  reported: count,
+  /** Bad ones that nobody could mend so far; no more than DAMAGED_MAX are named. */
+  damagedCount: count,
+  damaged: z.array(z.object({ blockId, state: z.enum(['corrupt', 'missing']) })).max(DAMAGED_MAX),
+  /** Kept aside until good copies exist. */
+  quarantined: count,
+  scrub: z.object({
+    blocks: count,
+    bytes: count,
+    bad: count,
+    due: count,
+    /** Of the block that was longest not verified: how long ago. */
+    oldestAgeMs: z.number().optional(),
+  }),
+  /** The newest comparison of log and disk. */
+  audit: z.object({ listed: count, missing: count, misfits: count, surplus: count }).optional(),
+  /** Reads of blocks by this peer; how many asked a second holder, and how often that one was faster. */
+  reads: z.object({ reads: count, hedged: count, won: count }),
+})
+export type StoreHealth = z.infer<typeof storeHealth>
+
+/** How a peer's blocks are: its own counters, from memory. */
+export const blockHealth = message({
+  name: 'dht.block.health',
+  from: 'everyone',
+  request: z.object({}),
+  reply: storeHealth,
+})
+
+const meshHealth = z.object({
+  peers: z.array(z.object({ peer: peerId, name: z.string(), health: storeHealth.optional() })),
+})
+export type MeshHealth = z.infer<typeof meshHealth>
+
+/** The same of all living peers, asked by the one that answers; without `health` a peer did not say. */
+export const meshBlockHealth = message({
+  name: 'dht.block.health.all',
+  from: 'everyone',
+  request: z.object({}),
+  reply: meshHealth,
+})
+
+const checkedBlock = z.object({
+  index: count,
+  blockId,
+  bytes: count,
+  wanted: count,
+  holders: z.array(
+    z.object({ peer: peerId, name: z.string(), state: z.enum(['good', 'dead', 'corrupt', 'missing']) }),
+  ),
+})
+export type CheckedBlock = z.infer<typeof checkedBlock>
+
+const checkedFile = z.object({
+  path: z.string(),
+  sizeBytes: count,
+  replication: count,
+  partitions: count,
+  /** Blocks with fewer good copies than wanted, or than there are living peers; those without any are in `missing` instead. */
+  underReplicated: count,
+  missing: count,
+  /** Copies that their holders know to be bad. */
+  corrupt: count,
+  blocks: z.array(checkedBlock).optional(),
+})
+export type CheckedFile = z.infer<typeof checkedFile>
+
+/** How well the files under a path are kept: by the log, by who is alive, and by what the holders say of their damaged copies. */
+export const fileCheck = message({
+  name: 'dht.file.check',
+  from: 'everyone',
+  request: z.object({
+    path,
+    /** A path: files behind it in the order of the walk. */
+    startAfter: path.optional(),
+    /** Name the blocks and their holders too. */
+    blocks: z.boolean().optional(),
+    filesMax: z.int().min(1).max(PAGE_MAX).optional(),
+    consistency,
+  }),
+  reply: z.object({
+    files: z.array(checkedFile),
+    more: z.boolean(),
+    /** Living peers that did not say what is damaged. */
+    unheard: z.array(peerId),
+  }),
+})
+
+const verifiedBlock = z.object({
+  index: count,
+  blockId,
+  bytes: count,
+  replicas: z.array(
+    z.object({
+      peer: peerId,
+      name: z.string(),
+      found: z.enum(['good', 'corrupt', 'missing', 'unknown']),
+      now: z.enum(['good', 'reported', 'bad', 'unneeded', 'unknown']),
+      /** Why it is unknown: the peer is dead, busy or does not answer. */
+      reason: z.string().optional(),
+    }),
+  ),
+})
+export type VerifiedBlock = z.infer<typeof verifiedBlock>
+
+/** Has the holders read their copies of a file's partitions and compare them with the committed hashes; bad ones are mended. */
+export const fileVerify = message({
+  name: 'dht.file.verify',
+  from: 'everyone',
+  request: z.object({
+    path,
+    startAt: count.optional(),
+    limit: z.int().min(1).max(VERIFY_MAX).optional(),
+    consistency,
+  }),
+  reply: z.object({ partitions: count, blocks: z.array(verifiedBlock), more: z.boolean() }),
 })
 
 /**

@@ -1,6 +1,7 @@
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { hasCode, withDeadline, type AbortOptions, type BlockId } from '../base/index.ts'
 import type { FileOptions } from './config.ts'
-import type { FileServicePorts } from './file-ports.ts'
+import { BARRIER_TIMEOUT_MS, type FileServicePorts } from './file-ports.ts'
 
 export interface SweepResult {
   blocks: number
@@ -9,8 +10,8 @@ export interface SweepResult {
   deleted: number
 }
 
-/** Until the replicated state must be fresh; without a leader nothing is deleted. */
-const BARRIER_TIMEOUT_MS = 10_000
+/** Blocks judged in one go. */
+const SLICE = 500
 
 /**
  * Deletes blocks that no file, lease or move needs. The disk is listed first and the replicated state made fresh after that,
@@ -64,7 +65,11 @@ export class OrphanCollector implements AsyncDisposable {
     using deadline = withDeadline('a fresh view of the files', BARRIER_TIMEOUT_MS, signal)
     await this.#ports.readBarrier({ signal: deadline })
     const nowMs = this.#ports.clock.nowMs()
-    const unneeded = blocks.filter(blockId => this.#isSurplus(blockId))
+    const unneeded: BlockId[] = []
+    for (const [index, blockId] of blocks.entries()) {
+      if (index % SLICE === SLICE - 1) await nextTurn()
+      if (this.#isSurplus(blockId)) unneeded.push(blockId)
+    }
     const before = this.#since
     this.#since = new Map(unneeded.map(blockId => [blockId, before.get(blockId) ?? nowMs]))
     let deleted = 0
