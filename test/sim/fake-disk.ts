@@ -1,13 +1,16 @@
 import { below } from '../../src/base/index.ts'
 import type { Random } from '../../src/base/index.ts'
-import type { PersistEffect, RaftEntry, RaftState, Snapshot } from '../../src/gossip/raft-types.ts'
+import type { LogLife, PersistEffect, RaftEntry, RaftState, Snapshot } from '../../src/gossip/raft-types.ts'
 
 /** The disk of one peer: what was synced survives a crash, of the rest a part may, in the order of writing. */
 export class FakeDisk {
   #hardState: RaftState['hardState']
   #snapshot: Snapshot | undefined
   #entries: RaftEntry[]
+  #life: LogLife | undefined
   readonly #unsynced: PersistEffect[] = []
+  /** While set, every flush fails: EIO, or no space. */
+  failing = false
 
   constructor(state: RaftState) {
     this.#hardState = state.hardState
@@ -45,9 +48,19 @@ export class FakeDisk {
     this.#unsynced.length = 0
   }
 
+  /** The log is damaged, which its next start finds out: it is set aside, and a new life begins. */
+  lose(): void {
+    this.#hardState = { term: 0 }
+    this.#entries = []
+    this.#snapshot = undefined
+    this.#unsynced.length = 0
+    this.#life = { number: (this.#life?.number ?? 0) + 1, forgot: true }
+  }
+
   /** What a starting peer finds. */
   read(): RaftState {
     const state: RaftState = { hardState: this.#hardState, entries: [...this.#entries] }
+    if (this.#life !== undefined) state.life = this.#life
     if (this.#snapshot !== undefined) {
       const { data: _, ...meta } = this.#snapshot
       state.snapshot = meta
@@ -67,7 +80,8 @@ export class FakeDisk {
   }
 
   #keep(effect: PersistEffect, entriesMax: number): void {
-    const { hardState, snapshot, log, truncateFrom, entries } = effect
+    const { hardState, settled, snapshot, log, truncateFrom, entries } = effect
+    if (settled === true) this.#life = { ...this.#life!, forgot: false }
     if (hardState !== undefined) this.#hardState = hardState
     if (snapshot !== undefined) this.#snapshot = snapshot
     if (log === 'reset') this.#entries = []

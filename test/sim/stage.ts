@@ -85,6 +85,8 @@ export class Stage {
         })
       },
       trace: () => {},
+      wallMs: () => 1_700_000_000_000 + actor.nowMs,
+      exit: () => this.crash(name),
     }
     actor.program = new RaftProgram(
       around,
@@ -99,6 +101,14 @@ export class Stage {
     actor.program = undefined
     actor.pending = []
     actor.life++
+  }
+
+  /** It crashes, and its log turns out damaged. */
+  loseLog(name: string): void {
+    this.crash(name)
+    this.#actor(name).disk.lose()
+    this.checker.lost(asPeerId(name))
+    this.start(name)
   }
 
   step(name: string, event: RaftEvent): void {
