@@ -1,4 +1,5 @@
-import { bodyOf, ShoalError, silentLogger, type Logger, type PeerId } from '../base/index.ts'
+import { bodyOf, raceAbort, ShoalError, silentLogger, type Logger, type PeerId } from '../base/index.ts'
+import { Attachment } from './attachment.ts'
 import { leaderChanged } from './log-messages.ts'
 import type { MeshAccess } from './mesh-access.ts'
 import { Mesh, type MeshOptions } from './mesh.ts'
@@ -19,7 +20,8 @@ export interface AttachOptions extends MeshOptions {
 }
 
 /**
- * Attaches to a mesh as a client: it stores nothing and is no member; the peer it is attached to stands in for it.
+ * Attaches to a mesh as a client: it stores nothing and is no member; the peer it is attached to stands in for it, and when that is gone
+ * another one does, for all but jobs.
  * @throws UNREACHABLE when none of the peers answers, NOT_ADMITTED when the secret is wrong.
  */
 export async function attach(options: AttachOptions): Promise<Mesh> {
@@ -35,12 +37,16 @@ export async function attach(options: AttachOptions): Promise<Mesh> {
   })
   try {
     const peer = await firstThatAnswers(transport, options)
-    const access = attachedAccess(transport, peer)
+    const attachment = new Attachment({ transport, peer, addresses: options.peers })
+    const access = attachedAccess(transport, peer, attachment)
     const { defaultPartitions, globals } = options
     const mesh = new Mesh(access, log, {
       ...(defaultPartitions === undefined ? {} : { defaultPartitions }),
       ...(globals === undefined ? {} : { globals }),
-      onClose: () => transport.close(),
+      onClose: async () => {
+        attachment[Symbol.dispose]()
+        await transport.close()
+      },
     })
     mesh.start()
     return mesh
@@ -76,7 +82,8 @@ async function firstThatAnswers(transport: PeerTransport, options: AttachOptions
   )
 }
 
-function attachedAccess(transport: PeerTransport, peer: PeerId): MeshAccess {
+/** Jobs stay with the first peer, which passes on their results; all else goes on at another one when it is gone. */
+function attachedAccess(transport: PeerTransport, peer: PeerId, attachment: Attachment): MeshAccess {
   return {
     requester: () => ({ client: transport.self, relay: peer, epoch: 0 }),
     async callLeader(type, head, { body, signal } = {}) {
@@ -92,7 +99,16 @@ function attachedAccess(transport: PeerTransport, peer: PeerId): MeshAccess {
       const reply = await transport.call(peer, relayToPeer, { peer: to, type: type.name, head }, { signal })
       return { head: type.reply.parse(reply.head.head), body: reply.body }
     },
-    callAttached: (type, head, options) => transport.call(peer, type, head, options),
+    async callAttached(type, head, options) {
+      const waiting = attachment.peer()
+      const asked = await (options?.signal === undefined ? waiting : raceAbort(waiting, options.signal))
+      try {
+        return await transport.call(asked, type, head, options)
+      } catch (error) {
+        attachment.onError(asked, error)
+        throw error
+      }
+    },
     handle: (type, handler) => transport.handle(type, handler),
     onLeaderChange(listener) {
       transport.handle(leaderChanged, listener)

@@ -28,6 +28,7 @@ import {
   type BlockWriteOptions,
   type DhtCommand,
   type DhtResult,
+  type FileClientPort,
   type FileOptions,
   type FileServicePorts,
   type ResultOf,
@@ -35,6 +36,7 @@ import {
 } from '../../src/dht/index.ts'
 import { isSlotCommand } from '../../src/dht/dht-commands.ts'
 import { replicaOwners, type RingPeer } from '../../src/dht/ring.ts'
+import { FaultyFs } from './faulty-fs.ts'
 import { MemoryNetwork } from './memory-transport.ts'
 
 /** Few enough that a test can look at all of them. */
@@ -45,6 +47,8 @@ export interface MeshPeer {
   id: PeerId
   transport: Transport
   store: WatchedStore
+  /** Under the store: makes its disk fail. */
+  fs: FaultyFs
   service: FileService
   ports: FileServicePorts
 }
@@ -53,6 +57,10 @@ export interface MeshPeer {
 export class WatchedStore implements BlockStore {
   readonly disk: DiskBlockStore
   reads = 0
+  /** Reads hang from now on, as on a disk that does not answer. */
+  stalled = false
+  /** Of those: how many the reader gave up. */
+  cancelled = 0
 
   constructor(disk: DiskBlockStore) {
     this.disk = disk
@@ -63,7 +71,14 @@ export class WatchedStore implements BlockStore {
   }
   read(blockId: BlockId, options?: BlockReadOptions) {
     this.reads++
-    return this.disk.read(blockId, options)
+    return this.stalled ? this.#hang(options) : this.disk.read(blockId, options)
+  }
+  async *#hang({ signal }: BlockReadOptions = {}): AsyncGenerator<Uint8Array, void> {
+    const ended = Promise.withResolvers<void>()
+    signal?.addEventListener('abort', () => ended.resolve(), { once: true })
+    await ended.promise
+    this.cancelled++
+    yield* []
   }
   has(blockId: BlockId) {
     return this.disk.has(blockId)
@@ -155,7 +170,9 @@ export class DhtMesh implements AsyncDisposable {
   async join(name: string): Promise<MeshPeer> {
     const transport = this.network.join(name)
     const id = transport.self
+    const fs = new FaultyFs()
     const disk = await DiskBlockStore.open({
+      fs,
       directory: join(this.#directory, name),
       peer: name,
       diskReserveBytes: 0,
@@ -181,7 +198,7 @@ export class DhtMesh implements AsyncDisposable {
       random: seededRandom(this.peers.size + 1),
       log: silentLogger,
     }
-    const peer = { name, id, transport, store, service: new FileService(ports, this.#options), ports }
+    const peer = { name, id, transport, store, fs, service: new FileService(ports, this.#options), ports }
     this.peers.set(name, peer)
     return peer
   }
@@ -233,18 +250,18 @@ export class DhtMesh implements AsyncDisposable {
 
   /** A client attached to a peer; to the first living one when that peer is dead. */
   client(name: string): FileClient {
+    return new FileClient(this.port(name), { random: seededRandom(1000 + this.#clients) })
+  }
+
+  /** The way of a client of its own into the mesh. */
+  port(name: string): FileClientPort {
     const transport = this.network.join(`client-${this.#clients++}`, 'client')
-    return new FileClient(
-      {
-        call: (type, head, options) => {
-          const attached = this.isDead(name)
-            ? [...this.peers.keys()].find(other => !this.isDead(other))
-            : name
-          return transport.call(asPeerId(attached ?? name), type, head, options)
-        },
+    return {
+      call: (type, head, options) => {
+        const attached = this.isDead(name) ? [...this.peers.keys()].find(other => !this.isDead(other)) : name
+        return transport.call(asPeerId(attached ?? name), type, head, options)
       },
-      { random: seededRandom(1000 + this.#clients) },
-    )
+    }
   }
 
   /** Damages the stored bytes of one replica behind the store's back. */

@@ -44,6 +44,7 @@ export async function copyTree(
     }
   }
   await inParallel(found(), parallel, signal, async (entry, stop) => {
-    onFile?.(await files.cp(entry.path, pathOf(entry), { ...rest, parents: true, signal: stop }))
+    const copy = await files.cp(entry.path, pathOf(entry), { ...rest, parents: true, signal: stop })
+    onFile?.(copy)
   })
 }

@@ -134,7 +134,8 @@ export async function downloadTree(
     try {
       const target = localOf(entry)
       await makeFolder(dirname(target))
-      onFile?.(await downloadFile(files, entry.path, target, { ...rest, signal: stop }))
+      const got = await downloadFile(files, entry.path, target, { ...rest, signal: stop })
+      onFile?.(got)
     } catch (error) {
       if (stop.aborted || onFailed === undefined || !isOfOneFile(error)) throw error
       onFailed(entry.path, error)

@@ -45,7 +45,8 @@ export async function uploadTrees(
     try {
       const source = await readLocal(local)
       const parents = isNested || into ? { parents: true } : {}
-      onFile?.(await uploadFile(files, source, path, { ...put, ...parents, signal: stop }))
+      const stored = await uploadFile(files, source, path, { ...put, ...parents, signal: stop })
+      onFile?.(stored)
     } catch (error) {
       if (stop.aborted || onFailed === undefined || !isOfOneFile(error)) throw error
       onFailed(local, error)
