@@ -1,5 +1,6 @@
 import type { PeerId } from '../base/index.ts'
 import type { RaftOptions } from './config.ts'
+import type { LogTime } from './log-time.ts'
 import type { RaftLog } from './raft-log.ts'
 import type { RaftOutbox } from './raft-outbox.ts'
 
@@ -9,6 +10,7 @@ export interface RaftContext {
   readonly options: RaftOptions
   readonly log: RaftLog
   readonly out: RaftOutbox
+  readonly time: LogTime
   /** Of the step under way; only the machine sets it. */
   nowMs: number
 }
