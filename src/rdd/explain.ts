@@ -100,7 +100,11 @@ function describe(plan: Plan, id: NodeId): string {
     case 'steps':
       return describeSteps(plan, node)
     case 'union':
+    case 'zip':
+    case 'cartesian':
       return `of ${ids(node.parents)}`
+    case 'coalesce':
+      return `of the ${plan.nodes[node.parent]!.partitions} of #${node.parent}, no shuffle`
     case 'shuffle':
       return describeShuffle(plan, node)
     case 'cogroup': {

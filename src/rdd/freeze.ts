@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import type { AbortOptions } from '../base/deadline.ts'
 import { pack } from '../base/wire.ts'
 import { capture, encodeClosure } from './closure/index.ts'
+import { invalid } from './dataset.ts'
 import type { DatasetEnvironment } from './environment.ts'
 import {
   ancestry,
@@ -130,7 +131,32 @@ class Freezer {
         const by = await this.#partitioner(lineage.by, parents, lineage)
         return this.#cogroup(parents, by, lineage)
       }
+      case 'coalesce': {
+        const parent = this.#ids.get(lineage.parent)!
+        const partitions = Math.min(lineage.partitions, this.#nodes[parent]!.partitions)
+        return this.#node({ op: 'coalesce', parent, partitions }, lineage)
+      }
+      case 'zip':
+        return this.#zip(lineage)
+      case 'cartesian': {
+        const parents = lineage.parents.map(parent => this.#ids.get(parent)!)
+        const partitions = parents.reduce((product, parent) => product * this.#nodes[parent]!.partitions, 1)
+        return this.#node({ op: 'cartesian', parents, partitions }, lineage)
+      }
     }
+  }
+
+  #zip(lineage: Lineage & { op: 'zip' }): NodeId {
+    const parents = lineage.parents.map(parent => this.#ids.get(parent)!)
+    const counts = parents.map(parent => this.#nodes[parent]!.partitions)
+    if (new Set(counts).size > 1) {
+      throw invalid(
+        `${lineage.label}() needs as many partitions of each RDD, not ${counts.join(' and ')}; ` +
+          `repartition or coalesce one of them, or use zipByIndex()`,
+      )
+    }
+    const fn = this.#function(lineage.fn, lineage.label)
+    return this.#node({ op: 'zip', parents, fn, partitions: counts[0]! }, lineage)
   }
 
   async #combine(lineage: Lineage & { op: 'combine' }): Promise<NodeId> {
@@ -226,13 +252,14 @@ class Freezer {
       case 'textFile':
         break
       case 'steps':
-        content['parent'] = this.#nodes[draft.parent]!.fingerprint
-        break
+      case 'coalesce':
       case 'shuffle':
         content['parent'] = this.#nodes[draft.parent]!.fingerprint
         break
       case 'union':
       case 'cogroup':
+      case 'zip':
+      case 'cartesian':
         content['parents'] = draft.parents.map(parent => this.#nodes[parent]!.fingerprint)
         break
     }

@@ -56,6 +56,11 @@ export type Lineage = LineageBase &
     | { op: 'combine'; parent: Lineage; by: Partitioning; combine: LineageCombine }
     /** Rows [key, [values of parent 0, values of parent 1, …]]. */
     | { op: 'cogroup'; parents: readonly Lineage[]; by: Partitioning }
+    /** Neighbouring partitions become one; never more than the parent has. */
+    | { op: 'coalesce'; parent: Lineage; partitions: number }
+    /** Partitions side by side, as many of each; `fn` gets an iterator over each. */
+    | { op: 'zip'; parents: readonly Lineage[]; fn: LineageFn }
+    | { op: 'cartesian'; parents: readonly [Lineage, Lineage] }
   )
 
 export function parentsOf(lineage: Lineage): readonly Lineage[] {
@@ -66,9 +71,12 @@ export function parentsOf(lineage: Lineage): readonly Lineage[] {
       return []
     case 'steps':
     case 'combine':
+    case 'coalesce':
       return [lineage.parent]
     case 'union':
     case 'cogroup':
+    case 'zip':
+    case 'cartesian':
       return lineage.parents
   }
 }

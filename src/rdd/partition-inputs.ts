@@ -1,5 +1,5 @@
+import { narrowInputs } from './plan-graph.ts'
 import type { NodeId, Plan } from './plan.ts'
-import { unionSource } from './planner.ts'
 
 export interface PartitionInputs {
   /** Ids of the file blocks that are read, in order. */
@@ -14,28 +14,11 @@ export function partitionInputs(plan: Plan, root: NodeId, partition: number): Pa
   const walk = (id: NodeId, index: number): void => {
     const node = plan.nodes[id]!
     if (node.cached) inputs.cached.push({ fingerprint: node.fingerprint, partition: index })
-    switch (node.op) {
-      case 'textFile': {
-        const split = node.splits[index]
-        if (split !== undefined) inputs.blocks.push(split.blockId)
-        return
-      }
-      case 'steps':
-        walk(node.parent, index)
-        return
-      case 'union': {
-        const source = unionSource(plan, node.parents, index)
-        if (source !== undefined) walk(source.parent, source.partition)
-        return
-      }
-      case 'cogroup':
-        for (const parent of node.parents) walk(parent, index)
-        return
-      case 'parallelize':
-      case 'range':
-      case 'shuffle':
-        return
+    if (node.op === 'textFile') {
+      const split = node.splits[index]
+      if (split !== undefined) inputs.blocks.push(split.blockId)
     }
+    for (const input of narrowInputs(plan, id, index)) walk(input.node, input.partition)
   }
   walk(root, partition)
   return inputs

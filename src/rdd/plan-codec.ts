@@ -91,6 +91,9 @@ const node: z.ZodType<PlanNode> = z.discriminatedUnion('op', [
   z.object({ ...base, op: z.literal('union'), parents: z.array(count) }),
   z.object({ ...base, op: z.literal('shuffle'), parent: count, by: partitioner, combine }),
   z.object({ ...base, op: z.literal('cogroup'), parents: z.array(count).min(1) }),
+  z.object({ ...base, op: z.literal('coalesce'), parent: count }),
+  z.object({ ...base, op: z.literal('zip'), parents: z.array(count).min(1), fn: functionRef }),
+  z.object({ ...base, op: z.literal('cartesian'), parents: z.array(count).length(2) }),
 ])
 
 const action: z.ZodType<Action> = z.discriminatedUnion('kind', [
@@ -159,7 +162,7 @@ function contradictionIn(plan: Plan): string | undefined {
       return `node ${id} has another number of partitions than its partitioner`
     }
     if (
-      node.op === 'cogroup' &&
+      (node.op === 'cogroup' || node.op === 'zip') &&
       node.parents.some(parent => plan.nodes[parent]!.partitions !== node.partitions)
     ) {
       return `node ${id} brings together parents that are partitioned differently`
@@ -190,7 +193,12 @@ function derivedPartitions(plan: Plan, node: PlanNode): number {
     case 'shuffle':
       return node.by.partitions
     case 'cogroup':
+    case 'zip':
       return node.partitions
+    case 'coalesce':
+      return Math.min(node.partitions, plan.nodes[node.parent]!.partitions)
+    case 'cartesian':
+      return node.parents.reduce((product, parent) => product * plan.nodes[parent]!.partitions, 1)
   }
 }
 

@@ -8,11 +8,67 @@ export function parentIds(node: PlanNode): readonly NodeId[] {
       return []
     case 'steps':
     case 'shuffle':
+    case 'coalesce':
       return [node.parent]
     case 'union':
     case 'cogroup':
+    case 'zip':
+    case 'cartesian':
       return node.parents
   }
+}
+
+/** One partition of a node. */
+export interface PartitionOf {
+  node: NodeId
+  partition: number
+}
+
+/** The partitions of its parents that a partition of a narrow node is computed from, in order; none for other nodes. */
+export function narrowInputs(plan: Plan, id: NodeId, partition: number): PartitionOf[] {
+  const node = plan.nodes[id]!
+  switch (node.op) {
+    case 'parallelize':
+    case 'range':
+    case 'textFile':
+    case 'shuffle':
+      return []
+    case 'steps':
+      return [{ node: node.parent, partition }]
+    case 'union':
+      return unionInput(plan, node.parents, partition)
+    case 'cogroup':
+    case 'zip':
+      return node.parents.map(parent => ({ node: parent, partition }))
+    case 'coalesce': {
+      const inputs = plan.nodes[node.parent]!.partitions
+      const cut = (i: number): number => Math.floor((i * inputs) / node.partitions)
+      const first = cut(partition)
+      return Array.from({ length: cut(partition + 1) - first }, (_, i) => ({
+        node: node.parent,
+        partition: first + i,
+      }))
+    }
+    case 'cartesian': {
+      const [left, right] = node.parents as [NodeId, NodeId]
+      const columns = plan.nodes[right]!.partitions
+      return [
+        { node: left, partition: Math.floor(partition / columns) },
+        { node: right, partition: partition % columns },
+      ]
+    }
+  }
+}
+
+/** The parent, and the partition of it, that a partition of a union is. */
+function unionInput(plan: Plan, parents: readonly NodeId[], partition: number): PartitionOf[] {
+  let rest = partition
+  for (const parent of parents) {
+    const { partitions } = plan.nodes[parent]!
+    if (rest < partitions) return [{ node: parent, partition: rest }]
+    rest -= partitions
+  }
+  return []
 }
 
 /** The plan that ends in `root`: only what `root` is computed from, numbered afresh. Fingerprints stay. */

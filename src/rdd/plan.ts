@@ -99,6 +99,12 @@ export type PlanNode = NodeBase &
     | { op: 'shuffle'; parent: NodeId; by: PartitionerSpec; combine: CombineSpec }
     /** Narrow: parents have equal partitioners; yields [key, [values of parent 0, values of parent 1, …]]. */
     | { op: 'cogroup'; parents: NodeId[] }
+    /** Neighbouring partitions of the parent, one after the other: p is floor(p·n/m) … floor((p+1)·n/m) of its n. */
+    | { op: 'coalesce'; parent: NodeId }
+    /** Parents have as many partitions; `fn(iterators of the parents, partitionIndex)` returns any iterable. */
+    | { op: 'zip'; parents: NodeId[]; fn: FunctionRef }
+    /** [left, right] for every left and right element; partition i·m + j is i of the left and j of the m of the right. */
+    | { op: 'cartesian'; parents: NodeId[] }
   )
 
 /** What each partition of the last node is turned into; its rows travel to the requester in the row codec. */

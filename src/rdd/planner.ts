@@ -1,4 +1,4 @@
-import { parentIds } from './plan-graph.ts'
+import { narrowInputs } from './plan-graph.ts'
 import type { NodeId, Plan, PlanNode } from './plan.ts'
 import type { Stage } from './task.ts'
 
@@ -65,31 +65,11 @@ function shufflesRead(plan: Plan, root: NodeId, partitions: readonly number[]): 
     if (some === undefined || some.size === 0) continue
     const node = plan.nodes[id]!
     if (node.op === 'shuffle') reads.push(id)
-    else if (node.op === 'union') {
-      for (const partition of some) {
-        const source = unionSource(plan, node.parents, partition)
-        if (source !== undefined) want(source.parent, source.partition)
-      }
-    } else {
-      for (const parent of parentIds(node)) for (const partition of some) want(parent, partition)
+    for (const partition of some) {
+      for (const input of narrowInputs(plan, id, partition)) want(input.node, input.partition)
     }
   }
   return reads.reverse()
-}
-
-/** The parent, and the partition of it, that partition `partition` of a union is. */
-export function unionSource(
-  plan: Plan,
-  parents: readonly NodeId[],
-  partition: number,
-): { parent: NodeId; partition: number } | undefined {
-  let rest = partition
-  for (const parent of parents) {
-    const { partitions } = plan.nodes[parent]!
-    if (rest < partitions) return { parent, partition: rest }
-    rest -= partitions
-  }
-  return undefined
 }
 
 function all(partitions: number): number[] {

@@ -100,6 +100,41 @@ export class RDD<T> extends DatasetActions<T> {
     return this.#derived({ op: 'union', ...origin('union'), parents })
   }
 
+  /**
+   * Fewer partitions without a shuffle: neighbours become one. Never more than there are: that is repartition.
+   * Fewer partitions also means fewer tasks for all before it, down to the next shuffle.
+   */
+  coalesce(numPartitions: number, shuffle = false): RDD<T> {
+    if (shuffle) return this.repartition(numPartitions)
+    const partitions = partitionCount('coalesce', numPartitions)
+    return this.#derived({ op: 'coalesce', ...origin('coalesce'), parent: this.lineage, partitions })
+  }
+
+  /**
+   * Pairs of elements at the same place. Both need as many partitions, with as many elements each (ZIP_LENGTHS names
+   * the partition and both counts); else use zipByIndex.
+   */
+  zip<U>(other: RDD<U>): RDD<Pair<T, U>> {
+    const parents = [this.lineage, other.lineage]
+    return this.#derived({ op: 'zip', ...origin('zip'), parents, fn: builtin('zip') })
+  }
+
+  /** `fn` gets an iterator over each one's partition of the same number; all need as many partitions. */
+  zipPartitions<Others extends readonly unknown[], U extends Row>(
+    others: readonly [...{ [I in keyof Others]: RDD<Others[I]> }],
+    fn: (...sides: [Elements<T>, ...{ [I in keyof Others]: Elements<Others[I]> }]) => Iterable<U>,
+  ): RDD<U> {
+    const parents = [this.lineage, ...others.map(other => other.lineage)]
+    const sides = builtin('spread', [this.fn(fn, 'zipPartitions')])
+    return this.#derived({ op: 'zip', ...origin('zipPartitions'), parents, fn: sides })
+  }
+
+  /** Every element with every element of the other: as many partitions as the product of both. */
+  cartesian<U>(other: RDD<U>): RDD<Pair<T, U>> {
+    const parents = [this.lineage, other.lineage] as const
+    return this.#derived({ op: 'cartesian', ...origin('cartesian'), parents })
+  }
+
   /** One of each (by content), the first met. */
   distinct(numPartitions?: number): RDD<T> {
     const marked = this.#steps<Pair<T, null>>('distinct', [{ op: 'map', fn: builtin('withNull') }], false)

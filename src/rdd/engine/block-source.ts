@@ -7,6 +7,8 @@ import type { TextLines } from './text-lines.ts'
 /** Where blocks come from: at once, or made of chunks of bytes that may have to be waited for. */
 export type BlockSource =
   | { kind: 'blocks'; blocks: Iterable<Block> }
+  /** One source after the other, each opened when the one before has ended. */
+  | { kind: 'parts'; parts: readonly (() => Promise<BlockSource>)[] }
   | {
       kind: 'chunks'
       chunks: Iterable<Uint8Array> | AsyncIterable<Uint8Array>
@@ -28,6 +30,10 @@ export async function* blocksOf(source: BlockSource): AsyncGenerator<Block, void
     yield* source.blocks
     return
   }
+  if (source.kind === 'parts') {
+    for (const open of source.parts) yield* blocksOf(await open())
+    return
+  }
   const { decoder } = source
   for await (const chunk of source.chunks) {
     for (const block of decoder.push(chunk)) yield block
@@ -42,6 +48,11 @@ export async function* blocksOf(source: BlockSource): AsyncGenerator<Block, void
  */
 export async function blocksNow(source: BlockSource): Promise<Iterable<Block>> {
   if (source.kind === 'blocks') return source.blocks
+  if (source.kind === 'parts') {
+    const opened: Iterable<Block>[] = []
+    for (const open of source.parts) opened.push(await blocksNow(await open()))
+    return joined(opened)
+  }
   const { chunks, decoder, memory } = source
   if (isSync(chunks)) return decoded(chunks, decoder)
   const gathered: Uint8Array[] = []
@@ -50,6 +61,10 @@ export async function blocksNow(source: BlockSource): Promise<Iterable<Block>> {
     gathered.push(chunk)
   }
   return decoded(gathered, decoder)
+}
+
+function* joined(parts: readonly Iterable<Block>[]): Generator<Block, void, undefined> {
+  for (const part of parts) yield* part
 }
 
 function* decoded(chunks: Iterable<Uint8Array>, decoder: ChunkDecoder): Generator<Block, void, undefined> {
@@ -67,6 +82,11 @@ function isSync(chunks: Iterable<Uint8Array> | AsyncIterable<Uint8Array>): chunk
 /** Rows in the row codec. */
 export function* rowBlocks(bytes: Uint8Array): Generator<Block, void, undefined> {
   for (const rows of decodeBatches(bytes)) yield rowsBlock(rows)
+}
+
+/** Arrays of rows as they are made. */
+export function* pulledBlocks(chunks: Iterable<readonly unknown[]>): Generator<Block, void, undefined> {
+  for (const rows of chunks) yield rowsBlock(rows)
 }
 
 /** Chunks are whole buckets of pairs in the row codec. */

@@ -1,16 +1,32 @@
 import { ShoalError } from '../../base/errors.ts'
-import { RowEncoder } from '../codec/index.ts'
+import { decodeBatches, RowEncoder } from '../codec/index.ts'
+import { narrowInputs, type PartitionOf } from '../plan-graph.ts'
 import type { NodeId, PlanNode } from '../plan.ts'
 import type { TaskPorts } from '../task.ts'
 import { AggregationTable } from './aggregation-table.ts'
-import { lineDecoder, pairDecoder, rowBlocks, type BlockSource } from './block-source.ts'
-import { pairsBlock, rangeBlock, type SourceShape } from './block.ts'
+import {
+  lineDecoder,
+  pairDecoder,
+  pulledBlocks,
+  returnedBlocks,
+  rowBlocks,
+  type BlockSource,
+} from './block-source.ts'
+import { pairsBlock, rangeBlock, rowsBlock, type Block, type SourceShape } from './block.ts'
 import { branchOf, invalid, nodeOf, operatorName, type Branch, type BranchStep } from './branch.ts'
 import { reduceSideSink } from './combine-sinks.ts'
 import { ENGINE } from './config.ts'
 import type { SinkCode } from './fused-loop.ts'
 import { Pipeline, type ResolvedStep, type SinkHooks } from './pipeline.ts'
-import { cogroupSink, encoderSink, type EncoderState, type GroupState } from './sinks.ts'
+import { RowIterator } from './row-iterator.ts'
+import {
+  cogroupSink,
+  encoderSink,
+  rowsSink,
+  type EncoderState,
+  type GroupState,
+  type RowsState,
+} from './sinks.ts'
 import type { TaskContext } from './task-context.ts'
 import { firstByteOf, TextLines } from './text-lines.ts'
 
@@ -112,6 +128,17 @@ export class BranchRunner {
         return this.#shuffled(leaf, node, partition)
       case 'cogroup':
         return this.#cogrouped(node, partition)
+      case 'coalesce': {
+        const parts = narrowInputs(this.#task.plan, leaf, partition).map(input => async () => {
+          const blocks = pulledBlocks(await this.#pull(input))
+          return { kind: 'blocks', blocks } as const
+        })
+        return { kind: 'parts', parts }
+      }
+      case 'zip':
+        return this.#zipped(leaf, node, partition)
+      case 'cartesian':
+        return this.#crossed(leaf, node, partition)
       case 'steps':
       case 'union':
         break
@@ -181,6 +208,36 @@ export class BranchRunner {
     })
   }
 
+  /** The elements of a partition, made as they are asked for. */
+  async #pull({ node, partition }: PartitionOf): Promise<Iterable<readonly unknown[]>> {
+    const branch = branchOf(this.#task.plan, node, partition)
+    const pipeline = this.#task.once(`${branch.path} pull`, unique => {
+      const steps = branch.steps.map(step => this.#resolve(step))
+      return new Pipeline<RowsState>(this.#shapeOf(branch), steps, rowsSink, unique)
+    })
+    return await pipeline.pull(await this.#open(branch), this.#task)
+  }
+
+  async #zipped(id: NodeId, node: Node<'zip'>, partition: number): Promise<BlockSource> {
+    const iterators: RowIterator[] = []
+    for (const input of narrowInputs(this.#task.plan, id, partition)) {
+      iterators.push(new RowIterator(await this.#pull(input)))
+    }
+    const fn = this.#task.function(node.fn) as (sides: readonly RowIterator[], partition: unknown) => unknown
+    return { kind: 'blocks', blocks: returnedBlocks(fn(iterators, partition), operatorName(node)) }
+  }
+
+  /** The right side is kept, as bytes: it is gone through once for every left element. */
+  async #crossed(id: NodeId, node: Node<'cartesian'>, partition: number): Promise<BlockSource> {
+    const [left, right] = narrowInputs(this.#task.plan, id, partition) as [PartitionOf, PartitionOf]
+    const rights = new RowEncoder()
+    for (const rows of await this.#pull(right)) rights.appendAll(rows)
+    const bytes = rights.finish()
+    this.#task.holding(operatorName(node)).grow(bytes.length)
+    const lefts = await this.#pull(left)
+    return { kind: 'blocks', blocks: crossed(lefts, bytes) }
+  }
+
   async #tabulated(
     operator: string,
     fill: (state: GroupState, hooks: SinkHooks) => Promise<void>,
@@ -206,6 +263,18 @@ export class BranchRunner {
       previous = map
       this.#task.metrics.bytesFetched += bytes.length
       yield bytes
+    }
+  }
+}
+
+/** Each array of left elements meets each batch of right ones, in the order of the left. */
+function* crossed(
+  lefts: Iterable<readonly unknown[]>,
+  rights: Uint8Array,
+): Generator<Block, void, undefined> {
+  for (const some of lefts) {
+    for (const left of some) {
+      for (const batch of decodeBatches(rights)) yield rowsBlock(Array.from(batch, right => [left, right]))
     }
   }
 }

@@ -1,4 +1,5 @@
 import { ShoalError } from '../../base/errors.ts'
+import { narrowInputs } from '../plan-graph.ts'
 import type { NodeId, Plan, PlanNode, Step } from '../plan.ts'
 
 /** A step of a branch and the operator it belongs to, for errors. */
@@ -9,7 +10,7 @@ export interface BranchStep {
 
 /** The narrow way of one partition, from where its elements come to where they are wanted. */
 export interface Branch {
-  /** Node whose partition is read: a source, a shuffle, a cogroup, or a cached node. */
+  /** Node whose partition is read: a source, a shuffle, one that brings several partitions together, or a cached node. */
   leaf: NodeId
   partition: number
   /** The leaf is read from the cache, or computed and kept there. */
@@ -43,8 +44,9 @@ export function branchOf(plan: Plan, root: NodeId, partition: number, ignoreCach
       steps = [...node.steps.map(step => ({ step, operator })), ...steps]
       id = below(node.parent, id)
     } else if (node.op === 'union') {
-      const found = memberOf(plan, node.parents, index)
-      id = below(found.parent, id)
+      const [found] = narrowInputs(plan, id, index)
+      if (found === undefined) throw invalid(`a union has no partition ${index}`)
+      id = below(found.node, id)
       index = found.partition
     } else {
       return { leaf: id, partition: index, cached: false, steps, path }
@@ -66,20 +68,6 @@ export function operatorName(node: PlanNode): string {
 
 export function invalid(reason: string): ShoalError<'PLAN_INVALID'> {
   return new ShoalError('PLAN_INVALID', { reason }, `the plan is invalid: ${reason}`)
-}
-
-function memberOf(
-  plan: Plan,
-  parents: readonly NodeId[],
-  partition: number,
-): { parent: NodeId; partition: number } {
-  let rest = partition
-  for (const parent of parents) {
-    const { partitions } = nodeOf(plan, parent)
-    if (rest < partitions) return { parent, partition: rest }
-    rest -= partitions
-  }
-  throw invalid(`a union has no partition ${partition}`)
 }
 
 /** Parents stand before their children, or a walk might never end. */

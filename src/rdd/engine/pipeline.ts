@@ -68,6 +68,16 @@ export class Pipeline<State> {
     await drive(this.#last, last, state, context, last === source, hooks)
   }
 
+  /** The same, as arrays of rows that are made as they are asked for. What comes asynchronously is gathered first. */
+  async pull(
+    this: Pipeline<RowsState>,
+    source: BlockSource,
+    context: PipelineContext,
+  ): Promise<Iterable<readonly unknown[]>> {
+    const last = await this.#throughHeads(source, context)
+    return rowChunks(this.#last, await blocksNow(last), context, last === source)
+  }
+
   async #throughHeads(source: BlockSource, context: PipelineContext): Promise<BlockSource> {
     let current = source
     for (const { loop, step, keysOf } of this.#heads) {

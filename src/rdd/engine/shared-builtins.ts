@@ -1,3 +1,4 @@
+import { ShoalError } from '../../base/errors.ts'
 import { seededRandom } from '../../base/random.ts'
 import { decodeRows } from '../codec/index.ts'
 import { KeyedMap } from '../keyed-map.ts'
@@ -25,6 +26,19 @@ export const SHARED_BUILTINS: Record<string, BuiltinMaker> = {
   /** mapPartitionsWithIndex: the index comes first. */
   indexFirst: (fn: (index: number, elements: Elements) => unknown) => (elements: Elements, index: number) =>
     fn(index, elements),
+  /** zipPartitions: an iterator a parameter. */
+  spread: (fn: (...sides: Elements[]) => unknown) => (sides: readonly Elements[]) => fn(...sides),
+  zip: () =>
+    function* ([left, right]: readonly [Iterator<unknown>, Iterator<unknown>], partition: number) {
+      for (let count = 0; ; count++) {
+        const a = left.next()
+        const b = right.next()
+        if (a.done !== b.done)
+          throw zipLengths(partition, a.done === true, count, a.done === true ? right : left)
+        if (a.done === true) return
+        yield [a.value, b.value]
+      }
+    },
   /** Action `partition`: what the function returns is the one row of the partition. */
   asOneRow: (fn: (elements: Elements, index: number) => unknown) => (elements: Elements, index: number) => [
     fn(elements, index),
@@ -104,6 +118,23 @@ export const SHARED_BUILTINS: Record<string, BuiltinMaker> = {
 
 /** `best` sorts and cuts when it holds so many, or twice what is asked for. */
 const BEST_BUFFER_MIN = 1024
+
+/** The sides of a zip differ in length. @param longer Its iterator, one past the shorter's end. */
+function zipLengths(
+  partition: number,
+  isLeftShorter: boolean,
+  shorter: number,
+  longer: Iterator<unknown>,
+): ShoalError<'ZIP_LENGTHS'> {
+  let count = shorter + 1
+  while (longer.next().done !== true) count++
+  const [left, right] = isLeftShorter ? [shorter, count] : [count, shorter]
+  return new ShoalError(
+    'ZIP_LENGTHS',
+    { partition, left, right },
+    `zip(): partition ${partition} has ${left} elements on the left and ${right} on the right; use zipByIndex() to pair by position whatever the partitions`,
+  )
+}
 
 function occurrences(elements: Elements): Pair[] {
   const counts = new KeyedMap<unknown, number>()

@@ -1,7 +1,6 @@
 import { below, type Random } from '../../../src/base/index.ts'
-import { parentIds } from '../../../src/rdd/plan-graph.ts'
+import { narrowInputs } from '../../../src/rdd/plan-graph.ts'
 import type { NodeId, PartitionerSpec, Plan, PlanNode } from '../../../src/rdd/plan.ts'
-import { unionSource } from '../../../src/rdd/planner.ts'
 
 /**
  * Random small plans, and what their partitions are worth: a number that depends on everything a partition is computed
@@ -62,11 +61,13 @@ export function valueOf(plan: Plan, id: NodeId, partition: number, read: ReadBuc
       return mixed(id, ...Array.from({ length: maps }, (_, map) => read(id, map, partition)))
     }
     case 'union': {
-      const source = unionSource(plan, node.parents, partition)!
-      return mixed(id, valueOf(plan, source.parent, source.partition, read))
+      const [input] = narrowInputs(plan, id, partition)
+      return mixed(id, valueOf(plan, input!.node, input!.partition, read))
     }
-    default:
-      return mixed(id, partition, ...parentIds(node).map(parent => valueOf(plan, parent, partition, read)))
+    default: {
+      const inputs = narrowInputs(plan, id, partition)
+      return mixed(id, partition, ...inputs.map(input => valueOf(plan, input.node, input.partition, read)))
+    }
   }
 }
 

@@ -169,6 +169,76 @@ describe('arranged otherwise', () => {
     expect(await mesh.union([]).collect()).toEqual([])
   })
 
+  test('coalesce keeps the order of the elements, in at most as many partitions, without a shuffle', async () => {
+    await check(fc.tuple(numbers, partitionCounts), async ([data, wanted], s) => {
+      const fewer = mesh
+        .parallelize(data, s)
+        .map(x => x + 1)
+        .coalesce(wanted)
+      expect(await fewer.map(x => x - 1).collect()).toEqual(data)
+      expect(await fewer.getNumPartitions()).toBe(Math.min(s, wanted))
+      expect(await fewer.explain()).toContain('in 1 stage')
+      expect(await fewer.take(2)).toEqual(data.slice(0, 2).map(x => x + 1))
+    })
+    const byLength = mesh.parallelize(['a', 'bb', 'cc'], 3).groupBy(word => word.length, 4)
+    expect((await byLength.coalesce(2).collect()).toSorted(([a], [b]) => a - b)).toEqual([
+      [1, ['a']],
+      [2, ['bb', 'cc']],
+    ])
+    expect(await byLength.coalesce(9, true).getNumPartitions()).toBe(9)
+  })
+
+  test('zip pairs elements at the same place, and says which partition does not fit', async () => {
+    await check(numbers, async (data, s) => {
+      const left = mesh.parallelize(data, s)
+      const zipped = left.zip(left.map(x => `${x}`)).mapValues(text => text.length)
+      expect(await zipped.collect()).toEqual(data.map(x => [x, `${x}`.length]))
+    })
+    const odd = mesh.range(0, 10, 1, 2).filter(x => x !== 7 && x !== 8)
+    await expect(mesh.range(0, 10, 1, 2).zip(odd).collect()).rejects.toMatchObject({
+      code: 'ZIP_LENGTHS',
+      message: expect.stringContaining('partition 1 has 5 elements on the left and 3 on the right'),
+    })
+    await expect(
+      mesh
+        .range(4, 8, 1, 2)
+        .zip(mesh.range(4, 8, 1, 3))
+        .collect(),
+    ).rejects.toMatchObject({
+      code: 'PLAN_INVALID',
+      message: expect.stringContaining('2 and 3'),
+    })
+  })
+
+  test('zipPartitions gives an iterator over each', async () => {
+    await check(fc.tuple(numbers, numbers), async ([data, more], s) => {
+      const words = mesh.parallelize(more, s).map(x => `${x}`)
+      const mixed = mesh.parallelize(data, s).zipPartitions([words, words], (xs, some, again) => {
+        let sum = 0
+        for (const x of xs) sum += x
+        return [[sum, [...some].join(), [...again].length] as const]
+      })
+      const slice = <T>(all: readonly T[], i: number): T[] =>
+        all.slice(Math.floor((i * all.length) / s), Math.floor(((i + 1) * all.length) / s))
+      expect(await mixed.collect()).toEqual(
+        Array.from({ length: s }, (_, i) => [
+          slice(data, i).reduce((sum, x) => sum + x, 0),
+          slice(more, i).join(),
+          slice(more, i).length,
+        ]),
+      )
+    })
+  })
+
+  test('cartesian brings every element together with every other', async () => {
+    await check(fc.tuple(numbers, numbers), async ([data, more], s) => {
+      const all = mesh.parallelize(data, s).cartesian(mesh.parallelize(more, 2).filter(x => x > 0))
+      const expected = data.flatMap(x => more.filter(y => y > 0).map(y => `${x},${y}`))
+      expect((await all.map(pair => pair.join()).collect()).toSorted()).toEqual(expected.toSorted())
+      expect(await all.getNumPartitions()).toBe(s * 2)
+    })
+  })
+
   test('distinct gives one of each, by content, in as many partitions', async () => {
     await check(fc.array(key, { maxLength: 25 }), async (data, s) => {
       const distinct = mesh.parallelize(data, s).distinct()

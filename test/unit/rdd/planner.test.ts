@@ -1,7 +1,7 @@
 import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { planStages, unionSource } from '../../../src/rdd/planner.ts'
-import { parentIds } from '../../../src/rdd/plan-graph.ts'
+import { planStages } from '../../../src/rdd/planner.ts'
+import { narrowInputs, parentIds } from '../../../src/rdd/plan-graph.ts'
 import type { NodeId, PartitionerSpec, Plan, PlanNode } from '../../../src/rdd/plan.ts'
 
 type Shape = PlanNode extends infer Node
@@ -119,15 +119,21 @@ function naiveReads(plan: Plan, root: NodeId): NodeId[] {
   return [...reads].sort((a, b) => a - b)
 }
 
-test('unionSource finds the parent and partition behind a partition', () => {
-  const shapes = plan([range(2), range(1), union([0, 1, 0], 5)])
-  const sources = [0, 1, 2, 3, 4, 5].map(partition => unionSource(shapes, [0, 1, 0], partition))
-  expect(sources).toEqual([
-    { parent: 0, partition: 0 },
-    { parent: 0, partition: 1 },
-    { parent: 1, partition: 0 },
-    { parent: 0, partition: 0 },
-    { parent: 0, partition: 1 },
-    undefined,
+test('the inputs of a partition of a narrow node', () => {
+  const shapes = plan([
+    range(2),
+    range(3),
+    union([0, 1, 0], 7),
+    { op: 'coalesce', parent: 2, partitions: 3 },
+    { op: 'cartesian', parents: [0, 1], partitions: 6 },
   ])
+  const inputs = (node: number, count: number): string[] =>
+    Array.from({ length: count }, (_, partition) =>
+      narrowInputs(shapes, node, partition)
+        .map(input => `${input.node}.${input.partition}`)
+        .join(' '),
+    )
+  expect(inputs(2, 8)).toEqual(['0.0', '0.1', '1.0', '1.1', '1.2', '0.0', '0.1', ''])
+  expect(inputs(3, 3)).toEqual(['2.0 2.1', '2.2 2.3', '2.4 2.5 2.6'])
+  expect(inputs(4, 6)).toEqual(['0.0 1.0', '0.0 1.1', '0.0 1.2', '0.1 1.0', '0.1 1.1', '0.1 1.2'])
 })
