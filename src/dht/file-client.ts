@@ -13,9 +13,12 @@ import {
   type Reply,
 } from '../base/index.ts'
 import {
+  fileCheck,
   fileGet,
   fileLocate,
   filePut,
+  fileVerify,
+  meshBlockHealth,
   namespaceLs,
   namespaceMkdir,
   namespaceMv,
@@ -23,10 +26,13 @@ import {
   namespaceStat,
   namespaceUsage,
   replicationStatus,
+  type CheckedFile,
   type FileEntry,
   type GetReply,
+  type MeshHealth,
   type PartitionPlace,
   type PutReply,
+  type VerifiedBlock,
 } from './messages.ts'
 import type { FileFormat, SessionSeq, Usage } from './namespace-types.ts'
 import type { ReplicationHealth } from './replication-health.ts'
@@ -95,6 +101,9 @@ const TAIL_BYTES = 64 * 1024
 /** Before the first retry; doubled each time, so that five take 1.5 s: time to find another peer. */
 const RETRY_MS = 50
 const NEWLINE = 0x0a
+/** Partitions verified by one request, and how long that may take: each of them may be 2 GiB on a slow disk. */
+const VERIFY_PAGE = 4
+const VERIFY_TIMEOUT_MS = 600_000
 const DAY_MS = 86_400_000
 
 /** Files from the outside: the same for the command line, the REPL, programs and the HTTP door. */
@@ -279,6 +288,43 @@ export class FileClient {
     }
   }
 
+  /** How well each file under a path is kept, in the order of their names; a page is asked for at a time. */
+  async *fsck(
+    path: string,
+    options: ReadOptions & { blocks?: boolean } = {},
+  ): AsyncGenerator<CheckedFile, void> {
+    const { signal, ...head } = options
+    let startAfter: { startAfter: string } | undefined
+    for (;;) {
+      const { files, more } = await this.#ask(fileCheck, { path, ...head, ...startAfter }, signal)
+      yield* files
+      const last = files.at(-1)
+      if (!more || last === undefined) return
+      startAfter = { startAfter: last.path }
+    }
+  }
+
+  /** Has all holders of a file read their copies, partition after partition, and mend bad ones; what they found. */
+  async *verify(path: string, options: ReadOptions = {}): AsyncGenerator<VerifiedBlock, void> {
+    const { signal, ...head } = options
+    for (let startAt = 0; ;) {
+      const { blocks, more } = await this.#ask(
+        fileVerify,
+        { path, ...head, startAt, limit: VERIFY_PAGE },
+        signal,
+        VERIFY_TIMEOUT_MS,
+      )
+      yield* blocks
+      if (!more || blocks.length === 0) return
+      startAt += blocks.length
+    }
+  }
+
+  /** What the living peers say of their blocks: space, bad replicas found and mended, the scrub. */
+  async blockHealth(options: AbortOptions = {}): Promise<MeshHealth> {
+    return this.#ask(meshBlockHealth, {}, options.signal)
+  }
+
   async #bytes(path: string, options: ClientGetOptions): Promise<Uint8Array> {
     const chunks: Uint8Array[] = []
     for await (const chunk of this.get(path, options)) chunks.push(chunk)
@@ -290,10 +336,11 @@ export class FileClient {
     type: MessageType<Request, ReplyHead>,
     head: Request,
     signal: AbortSignal | undefined,
+    timeoutMs = this.#timeoutMs,
   ): Promise<ReplyHead> {
     for (let retries = 0; ; retries++) {
       try {
-        return (await this.#port.call(type, head, { timeoutMs: this.#timeoutMs, signal })).head
+        return (await this.#port.call(type, head, { timeoutMs, signal })).head
       } catch (error) {
         signal?.throwIfAborted()
         if (!isPeerGone(error) || retries === this.#retriesMax) throw error

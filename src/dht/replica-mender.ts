@@ -158,12 +158,11 @@ export class ReplicaMender {
     found: DamagedReplica['state'],
     signal: AbortSignal | undefined,
   ): Promise<ReplicaVerdict['now']> {
-    const { log, transport, store } = this.#ports
+    const { log, transport } = this.#ports
     const { blockId, sizeBytes, sha256 } = block
     const from = block.holders.filter(peer => peer !== transport.self && this.#ports.isAlive(peer))
     log.warn({ block: blockId, found, others: from.length }, 'a replica on this disk is bad')
-    if (from.length === 0) return 'bad'
-    if (found === 'corrupt') await store.quarantine(blockId)
+    if (!(await this.putAside(blockId, found, from.length))) return 'bad'
     using deadline = withDeadline(`a good copy of block ${blockId}`, this.#options.copyTimeoutMs, signal)
     try {
       await this.#pull({ blockId, bytes: sizeBytes, sha256, from }, deadline)
@@ -176,6 +175,16 @@ export class ReplicaMender {
       log.warn({ block: blockId, reason: String(error) }, 'a bad replica could not be rewritten')
     }
     return (await this.#report([block])) && !this.#damaged.has(blockId) ? 'reported' : 'bad'
+  }
+
+  /** False when there is nobody to have it from: then most of it may still be read. */
+  protected async putAside(
+    blockId: BlockId,
+    found: DamagedReplica['state'],
+    others: number,
+  ): Promise<boolean> {
+    if (others > 0 && found === 'corrupt') await this.#ports.store.quarantine(blockId)
+    return others > 0
   }
 
   /** False when the log could not be told. */
