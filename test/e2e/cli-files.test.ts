@@ -1,0 +1,204 @@
+import { createHash, randomBytes } from 'node:crypto'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { mkdir, readdir, readFile, symlink, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { gzipSync } from 'node:zlib'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { shoal, startShoal, type Ran } from '../support/cli-process.ts'
+import { tempFolder } from '../support/temp-folder.ts'
+import { waitFor } from '../support/wait-for.ts'
+
+/** The file commands on one local mesh of three peers, used as a person would: every step is a process of its own. */
+
+const folder = await tempFolder('cli-files')
+const cwd = folder.path
+
+function run(...args: string[]): Promise<Ran> {
+  return shoal(['fs', ...args], { cwd })
+}
+
+async function ok(...args: string[]): Promise<string> {
+  const ran = await run(...args)
+  expect(ran, ran.stderr).toMatchObject({ code: 0 })
+  return ran.stdout
+}
+
+async function json<T>(...args: string[]): Promise<T> {
+  return JSON.parse(await ok(...args, '--json')) as T
+}
+
+function sha256(bytes: Uint8Array): string {
+  return createHash('sha256').update(bytes).digest('hex')
+}
+
+/** The processes that hold the data directories, by the names of their lock files. */
+function peerPids(): Map<string, number> {
+  const peers = join(cwd, '.shoal', 'peers')
+  const found = new Map<string, number>()
+  if (!existsSync(peers)) return found
+  for (const peer of readdirSync(peers)) {
+    for (const name of readdirSync(join(peers, peer))) {
+      const pid = Number(/^lock\.(\d+)\./.exec(name)?.[1])
+      if (isShoal(pid)) found.set(peer, pid)
+    }
+  }
+  return found
+}
+
+function isShoal(pid: number): boolean {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes('shoal.js')
+  } catch {
+    return false
+  }
+}
+
+beforeAll(async () => {
+  const ran = await shoal(['up', '--peers', '3', '--workers', '1'], { cwd })
+  expect(ran, ran.stderr).toMatchObject({ code: 0 })
+})
+
+afterAll(async () => {
+  for (const pid of peerPids().values()) process.kill(pid, 'SIGKILL')
+  await folder[Symbol.asyncDispose]()
+})
+
+describe('trees', () => {
+  test('a folder goes in and comes back; what is no file is named', async () => {
+    const tree = join(cwd, 'tree')
+    await mkdir(join(tree, 'sub'), { recursive: true })
+    await mkdir(join(tree, 'empty'))
+    for (let i = 0; i < 40; i++) await writeFile(join(tree, 'sub', `part-${i}.csv`), `id\n${i}\n`)
+    await writeFile(join(tree, 'readme.txt'), 'hello\n')
+    await symlink('readme.txt', join(tree, 'link'))
+
+    const put = await run('put', 'tree', '/tree')
+    expect(put, put.stderr).toMatchObject({ code: 0 })
+    expect(put.stderr).toBe('left out tree/link: a link, not a file\n')
+    expect(put.stdout).toMatch(/^\/tree: 41 files, .*files\/s\n$/)
+
+    await ok('get', '/tree', 'back')
+    const names = (await readdir(join(cwd, 'back'), { recursive: true })).sort()
+    expect(names).toEqual((await readdir(tree, { recursive: true })).filter(name => name !== 'link').sort())
+    expect(await readFile(join(cwd, 'back', 'sub', 'part-7.csv'), 'utf8')).toBe('id\n7\n')
+
+    // A second time: each file says that it is there, none is touched, and the command fails.
+    const again = await run('put', 'tree', '/')
+    expect(again.code).toBe(1)
+    expect(again.stdout).toMatch(/41 files failed/)
+    expect(again.stderr).toMatch(/^error ALREADY_EXISTS: \/tree\/readme\.txt/m)
+    expect((await run('put', 'tree', '/', '--overwrite')).code).toBe(0)
+  })
+
+  test('patterns, find, count, du and ls agree on what is there', async () => {
+    expect(await ok('ls', '-C', '/tree/sub/part-3[0-2].csv')).toBe(
+      '/tree/sub/part-30.csv\n/tree/sub/part-31.csv\n/tree/sub/part-32.csv\n',
+    )
+    expect((await ok('find', '/tree', '-name', 'part-1*', '-type', 'f')).split('\n')).toHaveLength(12)
+    expect(await ok('find', '/tree', '-type', 'd')).toBe('/tree\n/tree/empty\n/tree/sub\n')
+    expect(await json('count', '/tree')).toMatchObject({ directories: 3, files: 41 })
+    expect(await json('du', '-s', '/tree/sub')).toMatchObject({ files: 40, directories: 0 })
+    expect(await ok('ls', '-C', '-S', '/tree/sub')).toMatch(/^\/tree\/sub\/part-1\d\.csv\n/)
+    expect(await ok('ls', '-d', '-C', '/tree')).toBe('/tree\n')
+    const newestFirst = await json<{ modifiedMs: number }[]>('ls', '-t', '/tree/sub')
+    expect(newestFirst.map(({ modifiedMs }) => modifiedMs)).toEqual(
+      newestFirst.map(({ modifiedMs }) => modifiedMs).sort((a, b) => b - a),
+    )
+    expect(await ok('stat', '--format', '%n %b', '/tree/readme.txt')).toBe('readme.txt 6\n')
+    expect((await run('ls', '/tree/*.parquet')).stderr).toMatch(/^error NOT_FOUND: nothing matches/)
+  })
+
+  test('copies, merges, moves and removals take several paths', async () => {
+    await ok('cp', '/tree', '/copy')
+    expect(await json('count', '/copy')).toMatchObject({ directories: 3, files: 41 })
+    await ok('getmerge', '/copy/sub/part-1?.csv', 'merged.csv')
+    expect((await readFile(join(cwd, 'merged.csv'), 'utf8')).split('\n')).toHaveLength(21)
+    await ok('mkdir', '/moved')
+    await ok('mv', '/copy/sub/part-2*.csv', '/copy/readme.txt', '/moved')
+    expect(await json<unknown[]>('ls', '/moved')).toHaveLength(12)
+    await ok('rm', '-r', '/copy', '/moved/part-*')
+    expect(await ok('ls', '-C', '/moved')).toBe('/moved/readme.txt\n')
+    expect((await run('rm', '/nope')).code).toBe(1)
+    expect((await run('rm', '-f', '/nope')).code).toBe(0)
+  })
+})
+
+describe('what is in files', () => {
+  test('checksum is that of sha256sum; text unpacks; head and tail count lines and bytes', async () => {
+    const bytes = randomBytes(300_000)
+    await writeFile(join(cwd, 'noise.bin'), bytes)
+    await ok('put', 'noise.bin', '/noise.bin', '--format', 'binary', '--partition-bytes', '100000')
+    expect(await ok('checksum', '/noise.bin')).toBe(`${sha256(bytes)}  /noise.bin\n`)
+    await writeFile(join(cwd, 'log.gz'), gzipSync('one\ntwo\nthree\n'))
+    await ok('put', 'log.gz', '/log')
+    expect(await ok('text', '/log')).toBe('one\ntwo\nthree\n')
+    await shoal(['fs', 'put', '-', '/lines'], { cwd, input: 'one\ntwo\nthree\n' })
+    expect(await ok('head', '-c', '5', '/lines')).toBe('one\nt')
+    expect(await ok('tail', '-c', '6', '/lines')).toBe('three\n')
+    expect(await ok('head', '-n', '1', '/lines', '/log')).toMatch(/^==> \/lines <==\none\n\n==> \/log <==\n/)
+    const cat = await shoal(['fs', 'cat', '-', '/lines'], { cwd, input: 'zero\n' })
+    expect(cat.stdout).toBe('zero\none\ntwo\nthree\n')
+  })
+
+  test('test answers by its exit code', async () => {
+    await shoal(['fs', 'put', '-', '/empty'], { cwd })
+    const codes = await Promise.all(
+      [
+        ['/empty'],
+        ['-e', '/nope'],
+        ['-d', '/tree'],
+        ['-d', '/empty'],
+        ['-f', '-z', '/empty'],
+        ['-s', '/empty'],
+        ['-s', '/tree'],
+        ['-e', 'relative'],
+        ['-e', '/empty', '--peer', 'nobody'],
+      ].map(async args => (await run('test', ...args)).code),
+    )
+    expect(codes).toEqual([0, 1, 0, 1, 0, 1, 0, 3, 3])
+  })
+
+  test('tail -f shows another file of that name, and ends with Ctrl-C', async () => {
+    await shoal(['fs', 'put', '-', '/followed'], { cwd, input: 'one\ntwo\n' })
+    const tail = startShoal(['fs', 'tail', '-n', '1', '-f', '/followed'], { cwd })
+    await waitFor('the last line', () => tail.output().includes('two\n'))
+    await shoal(['fs', 'put', '-', '/followed', '--overwrite'], { cwd, input: 'three\n' })
+    await waitFor('the new file', () => tail.output().includes('three\n'))
+    tail.kill('SIGINT')
+    const { code, stdout, stderr } = await tail.ended
+    expect({ code, stdout }).toEqual({ code: 0, stdout: 'two\nthree\n' })
+    expect(stderr).toMatch(/\/followed was replaced/)
+  })
+})
+
+test('wrong on purpose: each is one calm line that says what to do', async () => {
+  await mkdir(join(cwd, 'afolder'), { recursive: true })
+  await writeFile(join(cwd, 'small'), 'small\n')
+  const cases: [args: string[], code: number, stderr: RegExp][] = [
+    [
+      ['put', 'nope', '/x'],
+      1,
+      /^error LOCAL_FILE: cannot read the local file nope: no such file or folder$/m,
+    ],
+    [['put', 'small'], 2, /^error CONFIG_INVALID: <path>: it is missing: .*--help/],
+    [['put', 'small', '-', '/x'], 2, /^error CONFIG_INVALID: .*stands alone/],
+    [['put', 'small', 'relative'], 1, /^error INVALID_PATH: "relative".*start it with \//],
+    [['put', 'small', 'small', '/nowhere'], 1, /^error NOT_FOUND: .*--parents/],
+    [['put', 'afolder', '/tree/readme.txt'], 1, /^error NOT_A_DIRECTORY: \/tree\/readme\.txt/],
+    [['get', '/tree', 'small'], 1, /^error LOCAL_FILE: .*small/],
+    [['get', '/tree', '-'], 1, /^error IS_A_DIRECTORY: \/tree/],
+    [['cat', '/tree'], 1, /^error IS_A_DIRECTORY: \/tree/],
+    [['cp', '/tree', '/tree/below'], 1, /^error INVALID_PATH: .*into itself/],
+    [['head', '-n', '1', '-c', '1', '/lines'], 2, /^error CONFIG_INVALID: --bytes: it excludes --lines/],
+    [['find', '/tree', '-type', 'x'], 2, /^error CONFIG_INVALID: -type/],
+    [['ls', '/{a'], 1, /^error INVALID_PATH: .*not closed/],
+  ]
+  await Promise.all(
+    cases.map(async ([args, code, stderr]) => {
+      const ran = await run(...args)
+      expect(ran.stderr, args.join(' ')).toMatch(stderr)
+      expect(ran.code, args.join(' ')).toBe(code)
+      expect(ran.stderr.trim().split('\n'), args.join(' ')).toHaveLength(1)
+    }),
+  )
+})
