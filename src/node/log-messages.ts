@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { message } from '../base/index.ts'
-import { dhtCommandSchema } from '../dht/index.ts'
+import { blockHealth, dhtCommandSchema } from '../dht/index.ts'
 import { memberCommand } from '../gossip/index.ts'
 import { jobsCommand } from '../rdd/index.ts'
 import type { LogCommand } from './replicated-state.machine.ts'
@@ -78,6 +78,8 @@ export const peerStatus = message({
       slotsMoving: z.number(),
       slotsOwned: z.number(),
     }),
+    /** The answering peer's own blocks: space, bad copies found and mended, the scrub. */
+    store: blockHealth.reply.optional(),
   }),
 })
 export type PeerStatus = z.infer<typeof peerStatus.reply>

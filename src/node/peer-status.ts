@@ -1,5 +1,5 @@
 import type { Clock, Transport } from '../base/index.ts'
-import { replicationHealth, type FileServicePorts } from '../dht/index.ts'
+import { replicationHealth, type FileServicePorts, type StoreHealth } from '../dht/index.ts'
 import type { MemberRecord, MembershipDriver } from '../gossip/index.ts'
 import { listJobs, peerStatus, type PeerStatus } from './log-messages.ts'
 import type { MeshLog } from './mesh-log.ts'
@@ -9,6 +9,8 @@ export interface StatusParts {
   meshLog: MeshLog
   membership: MembershipDriver
   files: Pick<FileServicePorts, 'namespace' | 'slots' | 'peers' | 'isAlive'>
+  /** How this peer's own blocks are. */
+  blocks(): Promise<StoreHealth>
   meshId: string
   name: string
   workers: number
@@ -19,11 +21,11 @@ export interface StatusParts {
 
 /** Answers how this peer and the mesh are, from local state: with or without a leader. */
 export function statusOf(parts: StatusParts): void {
-  parts.transport.handle(peerStatus, () => snapshot(parts))
+  parts.transport.handle(peerStatus, async () => snapshot(parts, await parts.blocks()))
   parts.transport.handle(listJobs, () => ({ jobs: parts.meshLog.state.jobs.list() }))
 }
 
-function snapshot(parts: StatusParts): PeerStatus {
+function snapshot(parts: StatusParts, storeHealth: StoreHealth): PeerStatus {
   const { transport, meshLog, meshId, name, workers, version } = parts
   const log = meshLog.log.status()
   const { state } = meshLog
@@ -60,6 +62,7 @@ function snapshot(parts: StatusParts): PeerStatus {
       slotsMoving: health.movingSlots,
       slotsOwned,
     },
+    store: storeHealth,
   }
 }
 

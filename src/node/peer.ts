@@ -38,6 +38,7 @@ import { outputHandler } from './output-commits.ts'
 import type { PeerOptions } from './peer-options.ts'
 import { statusOf } from './peer-status.ts'
 import { Relay } from './relay.ts'
+import { giveUpFailedStore } from './store-failure.ts'
 import { VERSION } from './version.ts'
 
 /** A running peer. Disposing of it stops it gracefully. */
@@ -153,6 +154,7 @@ class RunningPeer implements Peer {
     })
     const filePorts = (this.#ports = this.#filePorts(store))
     this.#files = new FileService(filePorts)
+    giveUpFailedStore({ self: this.id, store, meshLog, log, signal: this.#closing.signal })
     this.#repair = new RepairDriver(
       {
         ...filePorts,
@@ -233,6 +235,7 @@ class RunningPeer implements Peer {
       meshLog: this.#meshLog,
       membership: this.#membership,
       files: this.#ports,
+      blocks: () => this.#files.health.status(),
       version: VERSION,
       meshId: this.meshId,
       name: this.name,
