@@ -55,6 +55,7 @@ export function describeStatus(status: PeerStatus): string {
   if (files.underReplicated > 0)
     worries.push(yellow(`${counted(files.underReplicated, 'partition')} with too few copies`))
   if (files.slotsMoving > 0) worries.push(`${counted(files.slotsMoving, 'slot')} on the move`)
+  worries.push(...logWorries(status))
   const isCertain = members.every(({ state, liveness }) => state !== 'up' || liveness === 'alive')
   const calm = isCertain ? 'all copies are there' : 'no copy is known to be lost, but not all peers answer'
   lines.push(worries.length === 0 ? calm : worries.join('; '))
@@ -65,6 +66,20 @@ export function describeStatus(status: PeerStatus): string {
     ),
   )
   return lines.join('\n')
+}
+
+/** What is wrong with the attached peer's own log. */
+function logWorries({ space, forgot, damagedLogs, name }: PeerStatus): string[] {
+  const worries: string[] = []
+  if (space === 'low') worries.push(colors.yellow(`the disk of ${name} is nearly full`))
+  if (space === 'reserve')
+    worries.push(colors.red(`the disk of ${name} is full: only metadata can be written, from its reserve`))
+  if (space === 'full') worries.push(colors.red(`the disk of ${name} is full: it is read-only`))
+  const last = damagedLogs.at(-1)
+  if (forgot) worries.push(colors.red(`${name} lost its log and has no vote until it is fetched again`))
+  if (last !== undefined)
+    worries.push(colors.yellow(`a damaged log of ${name} is kept in meta/${last.folder} (${last.reason})`))
+  return worries
 }
 
 export function memberTable({ members, peerId }: Pick<PeerStatus, 'members' | 'peerId'>): string {
@@ -87,7 +102,8 @@ export function memberTable({ members, peerId }: Pick<PeerStatus, 'members' | 'p
 }
 
 /** What the log says, and what gossip sees right now where that differs. */
-function health({ state, liveness }: MemberStatus): string {
+function health({ state, liveness, quarantined }: MemberStatus): string {
+  if (state === 'up' && liveness === 'alive' && quarantined) return colors.yellow('quarantined')
   if (state === 'up' && liveness === 'alive') return 'up'
   if (state === 'left') return colors.dim('left')
   const seen = state === 'up' ? liveness : `${state}${liveness === 'alive' ? ', back' : ''}`

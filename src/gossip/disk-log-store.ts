@@ -234,9 +234,11 @@ export class DiskLogStore implements LogStore {
   /** Also marks how far the log is durable, so that damage while the peer is down is told from a torn record. */
   async close(): Promise<void> {
     const durableIndex = this.#lastIndex
+    const isLoaded = this.#mark !== undefined
     await this.#space.stopped()
     await this.#closeFiles()
-    if (durableIndex !== this.#markedIndex) await this.#writeHardState(this.#hardState, durableIndex)
+    // What could not be read must not be written over.
+    if (isLoaded && durableIndex !== this.#markedIndex) await this.#writeHardState(this.#hardState, durableIndex)
   }
 
   async #closeFiles(): Promise<void> {

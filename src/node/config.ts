@@ -54,6 +54,8 @@ export const JOB_LEADER = {
 } as const
 
 export const MESH_LOG = {
+  /** Until the leader has told why it leads; without its answer there is only what the asked peer knows. */
+  whyTimeoutMs: 2_000,
   /** From the leader's answer until the entry is applied here too: a learner may be catching up. */
   applyTimeoutMs: 10_000,
 } as const

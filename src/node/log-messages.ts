@@ -42,6 +42,8 @@ const memberStatus = z.object({
   state: z.enum(['up', 'down', 'left']),
   /** As gossip sees it right now. */
   liveness: z.enum(['alive', 'suspect', 'dead', 'left', 'unknown']),
+  /** The asked peer has seen it die and come back so often lately that it would give it no new replicas, tasks or votes. */
+  quarantined: z.boolean(),
   role: z.enum(['leader', 'voter', 'learner']),
 })
 
@@ -65,6 +67,12 @@ export const peerStatus = message({
     voters: z.array(z.string()),
     votersTarget: z.number(),
     appliedIndex: z.number(),
+    /** Room on the disk of the asked peer's log; `reserve` and `full`: nothing but metadata, or nothing, can be written. */
+    space: z.enum(['ok', 'low', 'reserve', 'full']),
+    /** The asked peer lost its log and has no vote until the log itself settles that. */
+    forgot: z.boolean(),
+    /** Logs of the asked peer that were found damaged and set aside. */
+    damagedLogs: z.array(z.object({ atMs: z.number(), reason: z.string(), folder: z.string() })),
     members: z.array(memberStatus),
     files: z.object({
       files: z.number(),
@@ -96,6 +104,65 @@ const jobRecord = z.object({
   tasks: z.number().optional(),
   retried: z.number().optional(),
 })
+
+const electionView = z.object({
+  peerId: z.string(),
+  name: z.string(),
+  role: z.string(),
+  term: z.number(),
+  leader: z.string().optional(),
+  /** It leads, and an entry of its own term is committed. */
+  ready: z.boolean(),
+  /** Of this term. */
+  votedFor: z.string().optional(),
+  heardLeaderAgoMs: z.number().optional(),
+  voters: z.array(z.string()),
+  votersCommitted: z.boolean(),
+  commitIndex: z.number(),
+  appliedIndex: z.number(),
+  lastIndex: z.number(),
+  snapshotIndex: z.number(),
+  /** Its last candidacy, and what was answered. */
+  candidacy: z
+    .object({
+      term: z.number(),
+      agoMs: z.number(),
+      granted: z.array(z.string()),
+      refused: z.array(z.string()),
+    })
+    .optional(),
+  /** Whom it feeds, when it leads. */
+  followers: z.array(
+    z.object({
+      peerId: z.string(),
+      voter: z.boolean(),
+      match: z.number(),
+      state: z.enum(['probe', 'replicate', 'snapshot']),
+      silentMs: z.number(),
+      forgot: z.boolean(),
+    }),
+  ),
+  /** The last changes of leader or of its own role, oldest first; `atMs` since the epoch, by its clock. */
+  changes: z.array(
+    z.object({
+      atMs: z.number(),
+      term: z.number(),
+      leader: z.string().optional(),
+      role: z.string(),
+      reason: z.string(),
+    }),
+  ),
+})
+export type ElectionView = z.infer<typeof electionView>
+
+/** Why who leads leads: as the asked peer saw it, and as the leader did, when that one answers. */
+export const leaderWhy = message({
+  name: 'node.leader.why',
+  from: 'everyone',
+  request: z.object({}),
+  reply: z.object({ here: electionView, leader: electionView.optional() }),
+})
+export type LeaderWhy = z.infer<typeof leaderWhy.reply>
 
 /** The jobs that the mesh remembers, oldest first. */
 export const listJobs = message({

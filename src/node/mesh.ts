@@ -1,8 +1,16 @@
 import { asPeerId, type AbortOptions, type Logger } from '../base/index.ts'
 import { cancelJob, DatasetContext } from '../rdd/index.ts'
 import { FileSystem } from './files/file-system.ts'
+import { chaosCut, chaosFill } from './chaos-orders.ts'
 import { JobClient, type JobEvent } from './jobs/job-client.ts'
-import { listJobs, peerStatus, type JobListing, type PeerStatus } from './log-messages.ts'
+import {
+  leaderWhy,
+  listJobs,
+  peerStatus,
+  type JobListing,
+  type LeaderWhy,
+  type PeerStatus,
+} from './log-messages.ts'
 import type { MeshAccess } from './mesh-access.ts'
 import { MeshFiles } from './mesh-files.ts'
 
@@ -58,6 +66,22 @@ export class Mesh extends DatasetContext implements AsyncDisposable {
   /** The same of any peer. */
   async statusOf(peer: string, options: AbortOptions = {}): Promise<PeerStatus> {
     return (await this.#access.callPeer(asPeerId(peer), peerStatus, {}, options)).head
+  }
+
+  /**
+   * Cuts the peer that one is attached to off from others for a while, on its side.
+   * @throws UNKNOWN_MESSAGE unless it was started with `allowChaos`.
+   */
+  async cutOff(from: readonly string[], forMs: number, options: AbortOptions = {}): Promise<void> {
+    await this.#access.callAttached(chaosCut, { peers: [...from], forMs }, options)
+  }
+
+  /**
+   * Has the peer that one is attached to take its disk for full for a while.
+   * @throws UNKNOWN_MESSAGE unless it was started with `allowChaos`.
+   */
+  async fillDisk(forMs: number, options: AbortOptions = {}): Promise<void> {
+    await this.#access.callAttached(chaosFill, { forMs }, options)
   }
 
   /** Jobs that the mesh remembers, oldest first. */

@@ -50,6 +50,9 @@ function snapshot(parts: StatusParts, storeHealth: StoreHealth): PeerStatus {
     voters: log.voters,
     votersTarget: log.votersTarget,
     appliedIndex: log.appliedIndex,
+    space: log.space,
+    forgot: log.forgot,
+    damagedLogs: [...log.damages],
     members: state.members.members().map(member => memberStatus(member, parts, log)),
     files: {
       files,
@@ -74,5 +77,6 @@ function memberStatus(
   const { peerId, name, labels, addresses, state } = member
   const seen = peerId === transport.self ? 'alive' : membership.member(peerId)?.state
   const role = peerId === log.leader ? 'leader' : log.voters.includes(peerId) ? 'voter' : 'learner'
-  return { peerId, name, host: labels.host, addresses, state, liveness: seen ?? 'unknown', role }
+  const quarantined = membership.isQuarantined(peerId)
+  return { peerId, name, host: labels.host, addresses, state, liveness: seen ?? 'unknown', quarantined, role }
 }

@@ -23,8 +23,10 @@ import {
 } from '../dht/index.ts'
 import { MembershipDriver, type LeaderView } from '../gossip/index.ts'
 import { bootstrap, type Bootstrapped } from './bootstrap.ts'
+import { ChaosOrders } from './chaos-orders.ts'
 import { MEMBERS_KEEPER, PEER } from './config.ts'
 import { DataDirectory } from './data-directory.ts'
+import { answerWhy } from './election-view.ts'
 import { Executor } from './executor/executor.ts'
 import { JobService } from './jobs/job-service.ts'
 import { KnownAddresses } from './known-addresses.ts'
@@ -77,16 +79,20 @@ export async function createPeer(options: PeerOptions): Promise<Peer> {
       genesis: base.genesis,
       ...(options.raft === undefined ? {} : { raft: options.raft }),
       ...(options.voters === undefined ? {} : { voters: options.voters }),
+      ...(options.metadataSpace === undefined ? {} : { space: options.metadataSpace }),
       log: log.child({ part: 'log' }),
     }),
   )
   if (base.genesis) await directory.writeMesh({ meshId: base.meshId, name: base.name, generation: 1 })
   const { diskReserveBytes } = options
+  const chaos = options.allowChaos === true ? stack.use(new ChaosOrders()) : undefined
+  chaos?.start(base.transport, log)
   const store = stack.use(
     await DiskBlockStore.open({
       directory: directory.path,
       peer: base.name,
       ...(diskReserveBytes === undefined ? {} : { diskReserveBytes }),
+      ...(chaos === undefined ? {} : { fs: chaos.fs }),
     }),
   )
   const known = stack.use(new KnownAddresses(directory.path, log))
@@ -224,12 +230,16 @@ class RunningPeer implements Peer {
     this.#transport.onConnection((peer, change) => {
       if (change === 'closed') this.#jobs.leading?.suspect(peer)
     })
+    this.#membership.onChange(change => {
+      if (change === 'quarantined' || change === 'released') this.#onMembersChanged()
+    })
     this.#onMembersChanged()
     this.#relay.start()
     this.#jobs.start()
     await this.#executor.start()
     this.#files.start()
     outputHandler(this.#transport, this.#meshLog)
+    answerWhy({ transport: this.#transport, meshLog: this.#meshLog, name: this.name })
     statusOf({
       transport: this.#transport,
       meshLog: this.#meshLog,
@@ -336,14 +346,23 @@ class RunningPeer implements Peer {
   #onMembersChanged(): void {
     const members = this.#meshLog.state.members.members()
     const others = members.filter(({ peerId }) => peerId !== this.id)
+    const isQuarantined = (peer: PeerId): boolean => this.#membership.isQuarantined(peer)
     for (const { peerId, addresses } of others) this.#transport.addAddresses(peerId, addresses)
     this.#known.save(others.flatMap(({ state, addresses }) => (state === 'left' ? [] : addresses)))
     this.#meshLog.log.setPeers(
       members
         .filter(member => member.state === 'up')
-        .map(({ peerId, labels }) => ({ peerId, host: labels.host })),
+        .map(({ peerId, labels: { host, zone }, draining }) => ({
+          peerId,
+          host,
+          zone,
+          draining,
+          quarantined: isQuarantined(peerId),
+        })),
     )
-    this.#repair.onMembers(members.map(repairMember))
+    this.#repair.onMembers(
+      members.map(member => ({ ...repairMember(member), quarantined: isQuarantined(member.peerId) })),
+    )
   }
 
   #onLeader(view: LeaderView): void {
@@ -408,7 +427,10 @@ class RunningPeer implements Peer {
         state.members
           .members()
           .filter(member => member.state !== 'left')
-          .map(repairMember),
+          .map(member => ({
+            ...repairMember(member),
+            quarantined: this.#membership.isQuarantined(member.peerId),
+          })),
       isAlive: peer => this.#isAlive(peer),
       nameOf: peer => state.members.member(peer)?.name ?? peer.slice(-6),
       appliedIndex: () => log.status().appliedIndex,

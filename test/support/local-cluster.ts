@@ -15,6 +15,9 @@ export type ClusterSettings = Partial<
   throughProxies?: boolean
 }
 
+/** The whole one of each peer would be most of what a test writes. */
+const SMALL_RESERVE = { reserveBytes: 1024 * 1024 }
+
 /** Peers as processes on this machine, in a temporary folder that goes with them. */
 export class LocalCluster implements AsyncDisposable {
   readonly directory = mkdtempSync(join(tmpdir(), 'shoal-e2e-'))
@@ -39,7 +42,7 @@ export class LocalCluster implements AsyncDisposable {
 
   /** Resolves when all peers are members and the mesh has the voters its size asks for. */
   static async start(peers: number, settings: ClusterSettings = {}): Promise<LocalCluster> {
-    const cluster = new LocalCluster({ workers: 1, ...settings })
+    const cluster = new LocalCluster({ workers: 1, metadataSpace: SMALL_RESERVE, ...settings })
     try {
       await cluster.add()
       await Promise.all(Array.from({ length: peers - 1 }, () => cluster.add()))

@@ -116,11 +116,11 @@ test('stacks are shown for what is ours only, and when asked for', () => {
 
 const STATUS: PeerStatus = {
   peerId: 'id-1', name: 'p1', meshId: 'm', pid: 1, version: '1.2.3', upMs: 5_000, workers: 2, rssBytes: 1024 ** 2 * 150,
-  term: 4, role: 'follower', voters: ['id-1', 'id-2', 'id-3'], votersTarget: 3, appliedIndex: 9,
+  term: 4, role: 'follower', voters: ['id-1', 'id-2', 'id-3'], votersTarget: 3, appliedIndex: 9, space: 'ok', forgot: false, damagedLogs: [],
   members: [
-    { peerId: 'id-10', name: 'p10', host: 'h', addresses: ['/ip4/1.2.3.4/tcp/1'], state: 'up', liveness: 'suspect', role: 'voter' },
-    { peerId: 'id-1', name: 'p1', host: 'h', addresses: ['/ip4/1.2.3.4/tcp/2'], state: 'up', liveness: 'alive', role: 'voter' },
-    { peerId: 'id-2', name: 'p2', host: 'h', addresses: [], state: 'down', liveness: 'dead', role: 'learner' },
+    { peerId: 'id-10', name: 'p10', host: 'h', addresses: ['/ip4/1.2.3.4/tcp/1'], state: 'up', liveness: 'suspect', quarantined: false, role: 'voter' },
+    { peerId: 'id-1', name: 'p1', host: 'h', addresses: ['/ip4/1.2.3.4/tcp/2'], state: 'up', liveness: 'alive', quarantined: false, role: 'voter' },
+    { peerId: 'id-2', name: 'p2', host: 'h', addresses: [], state: 'down', liveness: 'dead', quarantined: false, role: 'learner' },
   ],
   files: { files: 1, directories: 0, blocks: 2, sizeBytes: 10, storedBytes: 30, underReplicated: 2, missing: 1, slotsMoving: 0, slotsOwned: 5 },
 } // prettier-ignore
@@ -140,6 +140,7 @@ test('status of a healthy mesh names the leader; while not all answer, it does n
     ...member,
     state: 'up' as const,
     liveness: 'alive' as const,
+    quarantined: false,
   }))
   const text = plain(describeStatus({ ...STATUS, leader: 'id-2', files, members }))
   expect(text).toMatch(/^p2 leads in term 4; 3 of 3 voters/)
