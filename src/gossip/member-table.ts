@@ -22,6 +22,8 @@ export interface MemberEntry {
   accusers: PeerId[]
   /** When it entered its state. */
   sinceMs: number
+  /** When this peer looks at a suspect (again); infinite once it has. */
+  checkAtMs: number
 }
 
 export interface Version {

@@ -55,6 +55,9 @@ export interface MembershipInit {
   nowMs: number
 }
 
+/** When a suspect is looked at again, as shares of the shortest suspicion: late enough for most refutations, early enough for the probe. */
+const CHECK_FROM = 0.2
+const CHECK_TO = 0.55
 /** How often those long gone and those in quarantine are looked at. */
 const SWEEP_INTERVAL_MS = 1_000
 /** How many peers, about, look for a dead one in each `deadSyncIntervalMs`; fewer only when they are fewer. */
@@ -106,7 +109,15 @@ export class Membership {
     const { self, info, incarnation, nowMs } = init
     this.#options = options
     this.#random = random
-    this.#self = { peerId: self, incarnation, state: 'alive', info, accusers: [], sinceMs: nowMs }
+    this.#self = {
+      peerId: self,
+      incarnation,
+      state: 'alive',
+      info,
+      accusers: [],
+      sinceMs: nowMs,
+      checkAtMs: Infinity,
+    }
     this.#table.add(this.#self)
     this.#probes = new MemberProbes(options, random)
     this.#news = new MemberNews(options, nowMs)
@@ -231,6 +242,11 @@ export class Membership {
     return this.#health.factor
   }
 
+  /** Nobody is buried on hearsay, or on one old probe: the refutation may have gone lost on the way here. */
+  protected mustCheck(): boolean {
+    return true
+  }
+
   /** Death learnt by exchange may be that of the other side of a healed partition: the member gets time to refute. */
   protected mustDoubtDeath(via: Via): boolean {
     return via !== 'rumour'
@@ -287,6 +303,7 @@ export class Membership {
     this.#probes.restart(this.#nowMs, factor)
     this.#accuseNobodyUntilMs = this.#nowMs + this.#options.probeTimeoutMs * factor
     for (const entry of this.#table.entriesIn('suspect')) {
+      entry.checkAtMs += lateMs
       entry.sinceMs = Math.min(this.#nowMs, entry.sinceMs + lateMs)
     }
   }
@@ -328,6 +345,10 @@ export class Membership {
     const members = this.#table.liveCount
     for (const entry of this.#table.entriesIn('suspect')) {
       const limitMs = suspicionTimeoutMs(members, Math.max(0, entry.accusers.length - 1), this.#options)
+      if (this.#nowMs >= entry.checkAtMs) {
+        entry.checkAtMs = Infinity
+        if (this.mustCheck()) this.#probe(entry.peerId)
+      }
       if (this.#nowMs - entry.sinceMs < limitMs) continue
       this.#enter(entry, 'dead')
       // Everybody comes to this by itself, all about now: those who accuse it are enough to publish it.
@@ -377,7 +398,11 @@ export class Membership {
     switch (message.type) {
       case 'ping':
         this.#hear(from, message.updates)
-        this.#send(from, { type: 'ack', sequence: message.sequence, updates: this.#piggyback(from) })
+        this.#send(from, {
+          type: 'ack',
+          sequence: message.sequence,
+          updates: this.#piggyback(from, this.#accusedBy(message.updates)),
+        })
         break
       case 'ack': {
         this.#hear(from, message.updates)
@@ -463,12 +488,19 @@ export class Membership {
     if (info !== undefined) this.#learn(entry, info)
     if (told.state !== entry.state) this.#enter(entry, told.state)
     else if (reborn) this.#changed('updated', entry)
-    if (told.state === 'suspect') this.#confirm(entry.peerId)
+    if (told.state === 'suspect') this.#confirm(entry)
   }
 
   /** A few members check each suspicion at once, so that a dead peer soon has accusers and a live one refutes soon. */
-  #confirm(suspect: PeerId): void {
-    if (this.#random.next() * this.#othersAlive() < this.#options.confirmers) this.#probe(suspect)
+  #confirm(suspect: MemberEntry): void {
+    if (this.#random.next() * this.#othersAlive() < this.#options.confirmers) this.#probe(suspect.peerId)
+  }
+
+  /** The moment, before its time is over, at which this peer looks itself; not the same for all of a large mesh. */
+  #checkTime(): number {
+    const { confirmations } = this.#options
+    const shortestMs = suspicionTimeoutMs(this.#table.liveCount, confirmations, this.#options)
+    return this.#nowMs + shortestMs * (CHECK_FROM + this.#random.next() * (CHECK_TO - CHECK_FROM))
   }
 
   #meet(update: MemberUpdate, via: Via): void {
@@ -477,7 +509,16 @@ export class Membership {
     // Remembered by others a moment longer than here; taken in, it would wander for ever.
     if (info === undefined || (isGone && this.mustForget(goneMs)) || !this.#makeRoom()) return
     const sinceMs = isGone ? this.#nowMs - goneMs : this.#nowMs
-    const entry: MemberEntry = { peerId, incarnation, state, info, accusers: [], sinceMs }
+    const entry: MemberEntry = {
+      peerId,
+      incarnation,
+      state,
+      info,
+      accusers: [],
+      sinceMs,
+      checkAtMs: Infinity,
+    }
+    if (state === 'suspect') entry.checkAtMs = this.#checkTime()
     this.#table.add(entry)
     this.#addAccusers(entry, update.accusers)
     this.#effects.push({ type: 'learn-addresses', peer: peerId, addresses: info.addresses })
@@ -523,6 +564,7 @@ export class Membership {
     const { peerId, state: before, sinceMs } = entry
     const returns = state === 'alive' || state === 'suspect'
     this.#table.enter(entry, state, this.#nowMs)
+    if (state === 'suspect') entry.checkAtMs = this.#checkTime()
     if (state === 'alive' || state === 'left') entry.accusers = []
     if (state === 'left') this.#probes.forget(peerId)
     if (state === 'dead') this.#noticeLoneliness()
@@ -585,11 +627,17 @@ export class Membership {
     for (const updates of batches) this.#effects.push({ type: 'publish', updates })
   }
 
-  #piggyback(to: PeerId): MemberUpdate[] {
+  #piggyback(to: PeerId, accusedSelf = false): MemberUpdate[] {
     const about = this.#table.get(to)
     // Told first of all to the accused itself, which alone can refute it.
-    const accused = about !== undefined && about.state !== 'alive' ? [updateOf(about)] : []
-    return this.#news.ride(to, accused, this.#table.size)
+    const first = about !== undefined && about.state !== 'alive' ? [updateOf(about)] : []
+    // It may have been refuted long ago, and the refutation been lost on the way to this one.
+    if (accusedSelf) first.unshift(updateOf(this.#self))
+    return this.#news.ride(to, first, this.#table.size)
+  }
+
+  #accusedBy(updates: readonly MemberUpdate[]): boolean {
+    return updates.some(({ peerId, state }) => peerId === this.#self.peerId && state !== 'alive')
   }
 
   #othersAlive(): number {
