@@ -26,7 +26,7 @@ export class HistoryRecorder implements Disposable {
   readonly #nowNs: () => number
   readonly #operations: Operation[] = []
   readonly #open = new Set<Operation>()
-  readonly #file: number | undefined
+  #file: number | undefined
 
   /** @throws LOCAL_FILE when the file cannot be written. */
   constructor(options: RecorderOptions = {}) {
@@ -58,6 +58,7 @@ export class HistoryRecorder implements Disposable {
   [Symbol.dispose](): void {
     for (const operation of this.#open) this.#keep(operation, {})
     if (this.#file !== undefined) closeSync(this.#file)
+    this.#file = undefined
   }
 
   #keep(operation: Operation, ended: Partial<Operation>): void {

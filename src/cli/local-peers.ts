@@ -23,6 +23,8 @@ export interface RunningPeer extends ProcessRun {
 export interface StartOptions {
   name: string
   workers: number
+  /** It obeys `shoal chaos`. @default false */
+  allowChaos?: boolean
   join: readonly string[]
   signal: AbortSignal
 }
@@ -40,6 +42,7 @@ export async function startPeer(directory: MeshDirectory, options: StartOptions)
   const { size: logStart } = await log.stat()
   const args = ['peer', '--data', directory.dataDirectory(name), '--name', name, '--host', name, '--json']
   args.push('--workers', String(workers), '--log', logFile, ...join.flatMap(address => ['--join', address]))
+  if (options.allowChaos === true) args.push('--allow-chaos')
   const child = spawn(process.execPath, [PROGRAM, ...args], {
     cwd: dirname(directory.path),
     detached: true,

@@ -1,6 +1,7 @@
 import { createRequire } from 'node:module'
 import { Command, CommanderError } from 'commander'
 import { cancelCommand, jobsCommand } from './commands/jobs.ts'
+import { chaosCommand } from './commands/chaos.ts'
 import { downCommand } from './commands/down.ts'
 import { fsCommand } from './commands/fs.ts'
 import { leaderCommand } from './commands/leader.ts'
@@ -73,6 +74,7 @@ function program(): Command {
     jobsCommand(),
     cancelCommand(),
     leaderCommand(),
+    chaosCommand(),
     downCommand(),
   ]
   for (const command of commands) root.addCommand(inherit(command, root))

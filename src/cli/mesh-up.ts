@@ -27,6 +27,7 @@ export interface UpOptions {
   workers?: number
   dir?: string
   foreground?: boolean
+  allowChaos?: boolean
 }
 
 const PEERS_DEFAULT = 3
@@ -56,7 +57,14 @@ export async function up(options: UpOptions, settings: Settings): Promise<void> 
   await interruptible(async signal => {
     using line = new StatusLine()
     try {
-      await start(directory, { names, missing, workers, line, signal })
+      await start(directory, {
+        names,
+        missing,
+        workers,
+        allowChaos: options.allowChaos === true,
+        line,
+        signal,
+      })
       const status = settings.wait ? await agreement(directory, names, line, signal) : undefined
       line[Symbol.dispose]()
       report({ directory, names, missing, status, tookMs: performance.now() - startedMs, settings })
@@ -96,19 +104,20 @@ interface StartParts {
   names: readonly string[]
   missing: readonly string[]
   workers: number
+  allowChaos: boolean
   line: StatusLine
   signal: AbortSignal
 }
 
 /** The first alone, for it may have to create the mesh; then all others at once. */
 async function start(directory: MeshDirectory, parts: StartParts): Promise<void> {
-  const { names, missing, workers, line, signal } = parts
+  const { names, missing, workers, allowChaos, line, signal } = parts
   let serving = names.length - missing.length
   const show = (): void => line.show(`starting peers: ${serving} of ${names.length} …`)
   show()
   const one = async (name: string): Promise<LocalPeer> => {
     const join = (await directory.peers()).flatMap(({ addresses }) => addresses)
-    const peer = await startPeer(directory, { name, workers, join, signal })
+    const peer = await startPeer(directory, { name, workers, allowChaos, join, signal })
     serving++
     show()
     return peer

@@ -27,6 +27,7 @@ export interface PeerProcessOptions {
   zone?: string
   workers?: number
   log?: string
+  allowChaos?: boolean
 }
 
 /** Where a peer lives, and the local mesh whose directory that is, if any. */
@@ -63,7 +64,7 @@ export async function runPeer(options: PeerProcessOptions, settings: Settings): 
 
   const join = await seedsOf(options, home)
   const meshKey = await keyOf(options, home)
-  const { name, listen, host, zone, workers } = options
+  const { allowChaos, name, listen, host, zone, workers } = options
   const peer = await createPeer({
     dataDirectory: home.data,
     join,
@@ -71,6 +72,7 @@ export async function runPeer(options: PeerProcessOptions, settings: Settings): 
     signal: stop.signal,
     ...(home.local === undefined && name === undefined ? {} : { name: home.name }),
     ...(meshKey === undefined ? {} : { meshKey }),
+    ...(allowChaos === undefined ? {} : { allowChaos }),
     ...(listen === undefined ? {} : { listen }),
     ...(host === undefined ? {} : { host }),
     ...(zone === undefined ? {} : { zone }),

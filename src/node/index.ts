@@ -1,5 +1,4 @@
 export { attach, type AttachOptions } from './attach.ts'
-export { CHAOS_MS_MAX } from './chaos-orders.ts'
 export { connect, type ConnectOptions } from './connect.ts'
 export type { JobEvent } from './jobs/job-client.ts'
 export type { ElectionView, JobListing, LeaderWhy, PeerStatus } from './log-messages.ts'

@@ -37,6 +37,11 @@ export interface PeerOptions {
   oldSpaceMb?: number
   /** Free space of the disk that is never given to blocks. @default 256 MiB */
   diskReserveBytes?: number
+  /**
+   * Obey orders to cut itself off from other peers or to call its disk full, for a while: of `shoal chaos`, on a mesh for
+   * trying things out. @default false
+   */
+  allowChaos?: boolean
   /** @default silent */
   log?: Logger
   /** Timers, for tests and small meshes. */

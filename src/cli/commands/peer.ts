@@ -21,6 +21,7 @@ export function peerCommand(): CommandType {
       'threads for tasks (default: one for each core)',
       wholeNumber('--workers', 1, 1024),
     )
+    .option('--allow-chaos', 'obey `shoal chaos` when it cuts this peer off or fills its disk')
     .option('--log <file>', 'append the log to a file (default: stderr)')
   return shared(
     command,

@@ -14,6 +14,7 @@ export function upCommand(): CommandType {
       wholeNumber('--workers', 1, 1024),
     )
     .option('--dir <dir>', 'folder that holds .shoal (default: the nearest above that has one, else here)')
+    .option('--allow-chaos', 'let `shoal chaos` cut these peers off and fill their disks')
     .option('--foreground', 'stay, and stop them all on Ctrl-C')
   return shared(command, 'shoal up --peers 5', 'shoal up --peers 3 --foreground').action(
     async (options: UpOptions, self: CommandType) => {

@@ -20,6 +20,8 @@ export interface HostOptions {
   announce?: readonly string[]
   /** Local IP address of dials. @default the system's choice */
   dialFrom?: string
+  /** Connections with these peers are neither made nor taken. @default none */
+  refuses?: (peer: string) => boolean
   /** The mesh's secret. */
   secret: Uint8Array
   /** A client runs no gossip. */
@@ -52,7 +54,7 @@ const STREAMS_MAX = 64
 export async function createHost(options: HostOptions): Promise<Host> {
   const isPeer = options.role === 'peer'
   const listen = isPeer ? [...options.listen] : []
-  const { announce, dialFrom } = options
+  const { announce, dialFrom, refuses = () => false } = options
   const dialOpts: DialOptions = dialFrom === undefined ? {} : { localAddress: dialFrom }
   let host: Host | undefined
   try {
@@ -71,6 +73,10 @@ export async function createHost(options: HostOptions): Promise<Host> {
       ],
       // All peers of a local mesh share one host name: the defaults (5 and 10) make its dials fail.
       connectionManager: { inboundConnectionThreshold: 10_000, maxIncomingPendingConnections: 1_000 },
+      connectionGater: {
+        denyDialPeer: peer => refuses(peer.toString()),
+        denyInboundEncryptedConnection: peer => refuses(peer.toString()),
+      },
       // Membership is the failure detector; this one tears a loaded mesh apart.
       connectionMonitor: { enabled: false },
       services: { identify: identify(), ...(isPeer && { pubsub: gossip() }) },
