@@ -94,6 +94,7 @@ export class PeerTransport implements Transport, AsyncDisposable {
   readonly self: PeerId
   readonly role: Role
   readonly #host: Host
+  readonly #refused: Set<string>
   readonly #name: string
   readonly #logger: Logger
   readonly #limits: TransportLimits
@@ -112,8 +113,9 @@ export class PeerTransport implements Transport, AsyncDisposable {
   #meshId: MeshId | undefined
   #wanted: (() => Iterable<PeerId>) | undefined
 
-  private constructor(host: Host, options: PeerTransportOptions) {
+  private constructor(host: Host, options: PeerTransportOptions, refused: Set<string>) {
     this.#host = host
+    this.#refused = refused
     this.self = asPeerId(host.peerId.toString())
     this.role = options.role
     this.#name = options.name.slice(0, NAME_CHARS_MAX)
@@ -141,7 +143,9 @@ export class PeerTransport implements Transport, AsyncDisposable {
    */
   static async open(options: PeerTransportOptions): Promise<PeerTransport> {
     const { key, secret, role, logger, listen = ['/ip4/127.0.0.1/tcp/0'], announce, dialFrom } = options
+    const refused = new Set<string>()
     const host = await createHost({
+      refuses: peer => refused.has(peer),
       key,
       secret,
       role,
@@ -150,7 +154,7 @@ export class PeerTransport implements Transport, AsyncDisposable {
       ...(announce === undefined ? {} : { announce }),
       ...(dialFrom === undefined ? {} : { dialFrom }),
     })
-    const transport = new PeerTransport(host, options)
+    const transport = new PeerTransport(host, options, refused)
     await host.handle(
       FRAME_PROTOCOL,
       (stream, connection) => {
@@ -302,6 +306,17 @@ export class PeerTransport implements Transport, AsyncDisposable {
 
   addAddresses(peer: PeerId, addresses: readonly string[]): void {
     if (peer !== this.self) this.#addresses.add(peer, addresses)
+  }
+
+  /** Ends the connections with these peers, and has none with them until they are left out again: a partition, made on purpose. */
+  refuse(peers: readonly PeerId[]): void {
+    this.#refused.clear()
+    for (const peer of peers) this.#refused.add(peer)
+    for (const connection of this.#host.getConnections()) {
+      const peer = connection.remotePeer.toString()
+      if (this.#refused.has(peer))
+        abortConnection(connection, new Error(`connections with ${peer} are refused`))
+    }
   }
 
   async close(): Promise<void> {
