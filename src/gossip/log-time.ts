@@ -26,17 +26,16 @@ export class LogTime {
   /** Of a command that this peer, as leader, appends now; at least `lastTimeMs`, that of the entry before it. */
   next(wallMs: number, lastTimeMs: number, nowMs: number): number {
     const known = this.#known
-    const wall = Math.floor(wallMs)
-    const timeMs = Math.max(lastTimeMs, known === undefined ? wall : slewed(known, wall, nowMs))
-    // Kept while time stands still: it would for ever if every millisecond was rounded down on its own.
-    if (known === undefined || timeMs > known.timeMs) this.#known = { timeMs, atMs: nowMs }
-    return timeMs
+    // Exact, for it would stand still if every part of a millisecond was rounded down on its own.
+    const timeMs = Math.max(lastTimeMs, known === undefined ? wallMs : slewed(known, wallMs, nowMs))
+    this.#known = { timeMs, atMs: nowMs }
+    return Math.floor(timeMs)
   }
 }
 
-function slewed({ timeMs, atMs }: Known, wall: number, nowMs: number): number {
+function slewed({ timeMs, atMs }: Known, wallMs: number, nowMs: number): number {
   const elapsedMs = nowMs - atMs
-  const slowest = timeMs + Math.floor(elapsedMs * SLOWEST)
-  const fastest = timeMs + Math.floor(elapsedMs * FASTEST)
-  return Math.min(Math.max(wall, slowest), fastest)
+  const slowest = timeMs + elapsedMs * SLOWEST
+  const fastest = timeMs + elapsedMs * FASTEST
+  return Math.min(Math.max(wallMs, slowest), fastest)
 }

@@ -21,11 +21,12 @@ const SNAPSHOT_VERSION = 1
 export class ReplicatedState {
   readonly members = new Members()
   readonly slots: SlotTable
-  readonly namespace = new Namespace()
+  readonly namespace: Namespace
   readonly jobs = new Jobs()
 
   constructor(options: { slotCount?: number } = {}) {
     this.slots = new SlotTable(options.slotCount)
+    this.namespace = new Namespace({ slotCount: this.slots.slotCount })
   }
 
   /** Never throws: what no sub-machine can carry out changes nothing and is refused, the same way everywhere. */

@@ -1,8 +1,14 @@
 import { pack, unpack } from '../../src/base/index.ts'
-import type { PeerId } from '../../src/base/index.ts'
+import type { ApplyContext, PeerId } from '../../src/base/index.ts'
 import { votersDefaults } from '../../src/gossip/config.ts'
 import type { RaftOptions } from '../../src/gossip/config.ts'
-import type { RaftEffect, RaftEntry, RaftEvent, RaftMessage } from '../../src/gossip/raft-types.ts'
+import type {
+  ProposalRefusal,
+  RaftEffect,
+  RaftEntry,
+  RaftEvent,
+  RaftMessage,
+} from '../../src/gossip/raft-types.ts'
 import { RaftMachine } from '../../src/gossip/raft.machine.ts'
 import type { RaftComponents } from '../../src/gossip/raft.machine.ts'
 import { VotersMachine } from '../../src/gossip/voters.machine.ts'
@@ -20,6 +26,20 @@ export interface Mutant {
   sendBeforeSync?: boolean
 }
 
+/** What the log is a log of, and who waits for its answers. Without one, commands are mere numbers. */
+export interface LogUser {
+  /** Returns what must be the same on every peer. */
+  apply(data: Uint8Array, context: ApplyContext): string
+  snapshot(): Uint8Array
+  restore(data: Uint8Array): void
+  committed(id: number, index: number): void
+  refused(id: number, code: ProposalRefusal, leader: PeerId | undefined): void
+  /** Undefined: refused. */
+  readAnswered(id: string, index: number | undefined): void
+  /** Whether this peer leads and knows all that was committed before it did. */
+  leads(ready: boolean): void
+}
+
 export interface RaftProgramInit {
   disk: FakeDisk
   checker: RaftChecker
@@ -29,6 +49,7 @@ export interface RaftProgramInit {
   /** Whoever leads also decides who votes. @default false */
   autopilot?: boolean
   mutant?: Mutant
+  user?: LogUser
 }
 
 export type RaftPayload = { kind: 'raft'; message: RaftMessage }
@@ -66,6 +87,11 @@ export class RaftProgram implements Program {
     checker.started(self, this.machine, disk)
   }
 
+  /** What the state machine holds; the machine's own index may be ahead by what waits for the disk. */
+  get appliedIndex(): number {
+    return this.#applied
+  }
+
   tick(): void {
     this.step({ type: 'ticked' })
     if (this.#init.autopilot === true) this.#steerVoters()
@@ -88,21 +114,27 @@ export class RaftProgram implements Program {
     this.#init.disk.crash(this.#around.random)
   }
 
-  /** A client's command; its fate is told to the checker. */
-  propose(command: number): void {
+  /**
+   * A client's command; its fate is told to the checker.
+   * @param command a number that no other proposal of the run has
+   * @param data for the log's user
+   * @param begun told the proposal's id before anything happens to it
+   */
+  propose(command: number, data?: Uint8Array, begun?: (id: number) => void): void {
     const id = ++this.#lastId
     this.#commands.set(id, command)
-    const data = pack(command)
+    begun?.(id)
     this.step({
       type: 'proposed',
-      proposals: [{ id, data }],
-      wallMs: 1_700_000_000_000 + this.#around.nowMs(),
+      proposals: [{ id, data: pack([command, data]) }],
+      wallMs: this.#around.wallMs(),
     })
   }
 
-  read(): void {
+  read(begun?: (id: string) => void): void {
     const id = `${this.#lifeTag} ${++this.#lastId}`
     this.#reads.set(id, this.#init.checker.ackedIndex)
+    begun?.(id)
     this.step({ type: 'read-requested', id })
   }
 
@@ -154,6 +186,11 @@ export class RaftProgram implements Program {
     const seq = this.#writtenSeq
     this.#around.after(0.1 + this.#around.random.next() * flushMs, () => {
       this.#flushing = false
+      if (disk.failing) {
+        // What the kernel could not write it has dropped: asking again could falsely succeed.
+        this.#around.exit()
+        return
+      }
       disk.sync(count)
       this.#durableSeq = seq
       while (this.#waiting.length > 0 && this.#waiting[0]!.seq <= seq)
@@ -188,24 +225,36 @@ export class RaftProgram implements Program {
         break
       case 'take-snapshot': {
         const { index } = effect
-        const data = pack({ index: this.#applied, hash: this.#stateHash })
+        const data = pack({
+          index: this.#applied,
+          hash: this.#stateHash,
+          state: this.#init.user?.snapshot(),
+        })
         this.#around.after(random.next() * 20, () => this.step({ type: 'snapshot-taken', index, data }))
         break
       }
       case 'proposal-committed':
         checker.acknowledged(this.#commands.get(effect.id)!, effect.index)
+        this.#init.user?.committed(effect.id, effect.index)
         break
       case 'read-ready': {
         const ackedBefore = this.#reads.get(effect.id)
         if (ackedBefore !== undefined) checker.readAnswered(self, effect.index, ackedBefore)
+        this.#init.user?.readAnswered(effect.id, effect.index)
         break
       }
-      case 'persist':
       case 'proposal-refused':
+        this.#init.user?.refused(effect.id, effect.code, effect.leader)
+        break
       case 'read-refused':
+        this.#init.user?.readAnswered(effect.id, undefined)
+        break
+      case 'role-changed':
+        this.#init.user?.leads(effect.ready)
+        break
+      case 'persist':
       case 'voters-committed':
       case 'voters-refused':
-      case 'role-changed':
         break
     }
   }
@@ -218,15 +267,23 @@ export class RaftProgram implements Program {
   #apply(entry: RaftEntry): void {
     if (entry.index !== this.#applied + 1) throw new Error(`applied ${entry.index} after ${this.#applied}`)
     this.#applied = entry.index
-    const command = entry.kind === 'command' ? (unpack(entry.data) as number) : undefined
-    this.#stateHash = mixed(this.#stateHash, `${entry.term} ${entry.kind} ${command}`)
+    let command: number | undefined
+    let answer = ''
+    if (entry.kind === 'command') {
+      const { index, term, timeMs } = entry
+      const [number, data] = unpack(entry.data) as [number, Uint8Array | undefined]
+      command = number
+      if (data instanceof Uint8Array) answer = this.#init.user?.apply(data, { index, term, timeMs }) ?? ''
+    }
+    this.#stateHash = mixed(this.#stateHash, `${entry.term} ${entry.kind} ${command} ${answer}`)
     this.#init.checker.applied(this.#around.self, entry.index, this.#stateHash, command)
   }
 
   #restore(data: Uint8Array): void {
-    const { index, hash } = unpack(data) as { index: number; hash: string }
+    const { index, hash, state } = unpack(data) as { index: number; hash: string; state?: Uint8Array }
     this.#applied = index
     this.#stateHash = hash
+    if (state instanceof Uint8Array) this.#init.user?.restore(state)
     this.#init.checker.applied(this.#around.self, index, hash, undefined)
   }
 }

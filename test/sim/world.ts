@@ -19,9 +19,13 @@ export interface Surroundings {
   readonly random: Random
   /** The process's own monotonic clock, whose zero and rate differ between peers. */
   nowMs(): number
+  /** Its wall clock, which somebody may set forward or back. */
+  wallMs(): number
   send(to: PeerId, payload: unknown): void
   /** To everybody who can be reached, by way of others too. */
   gossip(payload: unknown): void
+  /** The process ends itself, as after a failed fsync: everything in memory is gone. */
+  exit(): void
   /** Later, if the process is still in the same life; held back while it is paused. */
   after(delayMs: number, run: () => void): void
   trace(what: unknown): void
@@ -34,6 +38,10 @@ interface Process {
   readonly launch: Launch
   readonly clockZeroMs: number
   readonly clockRate: number
+  /** The machine is gone, with its disks. */
+  gone: boolean
+  /** What was added to its wall clock. */
+  wallJumpMs: number
   state: 'running' | 'paused' | 'crashed'
   /** Counts starts: what an earlier life scheduled does not happen in a later one. */
   life: number
@@ -47,6 +55,8 @@ const TICK_MS = 100
 const HELD_MAX = 5_000
 /** How soon a peer notices that the other end of a connection died or came back. */
 const NOTICE_MS = 20
+/** What right clocks show when a run begins. */
+const WALL_ZERO_MS = 1_700_000_000_000
 
 /** Peers as programs on a fake network in virtual time, all decided by one seed. */
 export class World {
@@ -71,6 +81,8 @@ export class World {
       launch,
       clockZeroMs: this.random.next() * 1e6,
       clockRate: 1 + (this.random.next() - 0.5) * 0.01,
+      gone: false,
+      wallJumpMs: 0,
       state: 'crashed',
       life: 0,
       program: undefined,
@@ -82,7 +94,7 @@ export class World {
   }
 
   peers(): PeerId[] {
-    return [...this.#processes.keys()]
+    return [...this.#processes.values()].filter(process => !process.gone).map(({ peer }) => peer)
   }
 
   running(): PeerId[] {
@@ -95,7 +107,7 @@ export class World {
 
   start(peer: PeerId): void {
     const process = this.#process(peer)
-    if (process.state !== 'crashed') return
+    if (process.state !== 'crashed' || process.gone) return
     process.state = 'running'
     const life = ++process.life
     this.trace.add(this.time.nowMs, peer, 'start')
@@ -124,6 +136,13 @@ export class World {
     }
   }
 
+  /** The machine burns down: its process and its disks never come back. */
+  destroy(peer: PeerId): void {
+    this.crash(peer)
+    this.#process(peer).gone = true
+    this.trace.add(this.time.nowMs, peer, 'destroyed')
+  }
+
   /** As SIGSTOP. */
   pause(peer: PeerId): void {
     const process = this.#process(peer)
@@ -142,6 +161,12 @@ export class World {
     process.held = []
     process.program?.tick(this.#nowOf(process))
     for (const run of held) if (process.life === life) run()
+  }
+
+  /** Somebody sets the wall clock of one machine; its monotonic clock goes on undisturbed. */
+  jumpClock(peer: PeerId, byMs: number): void {
+    this.#process(peer).wallJumpMs += byMs
+    this.trace.add(this.time.nowMs, peer, `wall clock ${byMs}`)
   }
 
   /** Everything runs, every link is clean. */
@@ -170,6 +195,10 @@ export class World {
       self,
       random: this.random,
       nowMs: () => this.#nowOf(process),
+      wallMs: () => WALL_ZERO_MS + this.time.nowMs + process.wallJumpMs,
+      exit: () => {
+        if (!dead()) this.crash(self)
+      },
       send: (to, payload) => {
         if (!dead() && this.#processes.has(to))
           this.network.send(self, to, () => this.#deliver(self, to, payload))
