@@ -1,16 +1,9 @@
 import { createHash } from 'node:crypto'
 import { join } from 'node:path'
-import { asBlockId, hasCode, ShoalError, type BlockId } from '../base/index.ts'
+import { asBlockId, ShoalError, type BlockId } from '../base/index.ts'
+import { loadChecksums, readBlockFiles } from './block-file-reader.ts'
 import { writeBlockFiles } from './block-file-writer.ts'
-import {
-  CHECKSUMS_SUFFIX,
-  chunksAgree,
-  chunkSpan,
-  corruptReplica,
-  decodeChecksums,
-  READ_BYTES,
-  type BlockChecksums,
-} from './block-file.ts'
+import { CHECKSUMS_SUFFIX, corruptReplica, type BlockChecksums } from './block-file.ts'
 import { BLOCK_ID_PATTERN } from './block-id.ts'
 import { blockDataPath, fanOf, fansOf } from './block-paths.ts'
 import type {
@@ -23,7 +16,7 @@ import type {
   StoreUsage,
 } from './block-store.ts'
 import { BLOCK_STORE_DEFAULTS, type BlockStoreOptions } from './config.ts'
-import { readFully, StoreDisk } from './store-disk.ts'
+import { StoreDisk } from './store-disk.ts'
 import type { StoreFs } from './store-fs.ts'
 
 export interface DiskBlockStoreOptions extends Partial<BlockStoreOptions> {
@@ -188,28 +181,8 @@ export class DiskBlockStore implements BlockStore {
     }
   }
 
-  async *#read(blockId: BlockId, { start, end, signal }: BlockReadOptions): AsyncGenerator<Uint8Array, void> {
-    this.#disk.throwIfFailed()
-    const path = this.pathOf(blockId)
-    const file = await this.#disk.do('open', blockId, () => this.#disk.fs.open(path, 'r'))
-    try {
-      const checksums = await this.#checksums(blockId)
-      const span = chunkSpan(checksums, start, end)
-      // A block may have chunks of another size than ours: whole chunks, about READ_BYTES at a time.
-      const stepBytes = Math.max(1, Math.floor(READ_BYTES / checksums.chunkBytes)) * checksums.chunkBytes
-      for (let at = span.alignedStart; at < span.alignedEnd; at += stepBytes) {
-        signal?.throwIfAborted()
-        // Filled to the last byte or thrown away; zeroing it first would cost as much as checking it.
-        const bytes = Buffer.allocUnsafeSlow(Math.min(stepBytes, span.alignedEnd - at))
-        const count = await this.#disk.do('read', blockId, () => readFully(file, bytes, at))
-        if (count < bytes.length || !chunksAgree(checksums, bytes, at)) {
-          throw corruptReplica(blockId, this.#disk.peer, `bytes from ${at} differ from their checksums`)
-        }
-        yield bytes.subarray(Math.max(span.start - at, 0), Math.min(span.end - at, bytes.length))
-      }
-    } finally {
-      await file.close()
-    }
+  #read(blockId: BlockId, options: BlockReadOptions): AsyncGenerator<Uint8Array, void> {
+    return readBlockFiles(this.#disk, blockId, this.pathOf(blockId), options)
   }
 
   has(blockId: BlockId): boolean {
@@ -335,19 +308,8 @@ export class DiskBlockStore implements BlockStore {
     await Promise.allSettled(this.#writing)
   }
 
-  async #checksums(blockId: BlockId): Promise<BlockChecksums> {
-    const path = this.pathOf(blockId) + CHECKSUMS_SUFFIX
-    const raw = await this.#disk
-      .do('read', blockId, () => this.#disk.fs.readFile(path))
-      .catch((error: unknown) => {
-        if (hasCode(error, 'NOT_FOUND') && this.has(blockId)) return undefined
-        throw error
-      })
-    const checksums = raw === undefined ? undefined : decodeChecksums(raw)
-    if (checksums === undefined) {
-      throw corruptReplica(blockId, this.#disk.peer, 'its checksum file is missing or damaged')
-    }
-    return checksums
+  #checksums(blockId: BlockId): Promise<BlockChecksums> {
+    return loadChecksums(this.#disk, blockId, this.pathOf(blockId))
   }
 
   /** Renames of one block never overlap. */
