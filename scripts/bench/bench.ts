@@ -12,6 +12,7 @@ import { files } from './files.ts'
 import { idle } from './idle.ts'
 import { iterations } from './iterations.ts'
 import { latency } from './latency.ts'
+import { membership } from './membership.ts'
 import { namespace } from './namespace.ts'
 import { pageRank } from './page-rank.ts'
 import { groupBy, join } from './sets.ts'
@@ -29,6 +30,7 @@ const BENCHES: Record<string, (figures: Figures) => Promise<void>> = {
   'page-rank': pageRank,
   files,
   failover,
+  membership,
   namespace,
 }
 

@@ -22,7 +22,7 @@ export interface MemberEntry {
   accusers: PeerId[]
   /** When it entered its state. */
   sinceMs: number
-  /** When this peer looks at a suspect (again); infinite once it has. */
+  /** When this peer looks at a suspect again. */
   checkAtMs: number
 }
 

@@ -237,6 +237,11 @@ export class Membership {
     return this.#nowMs >= this.#accuseNobodyUntilMs
   }
 
+  /** How much of a late tick counts as a stall of this process. */
+  protected standStillMs(lateMs: number): number {
+    return lateMs
+  }
+
   /** By which own time-outs are stretched. */
   protected timeFactor(): number {
     return this.#health.factor
@@ -277,7 +282,7 @@ export class Membership {
     const lateMs = now - this.#lastTickMs - options.tickMs
     this.#lastTickMs = now
     if (this.#self.state === 'left') return
-    if (lateMs > options.stallMs) this.#standStill(lateMs)
+    if (this.standStillMs(lateMs) > options.stallMs) this.#standStill(lateMs)
     const { needHelp, failed, nacks } = this.#probes.due(now)
     for (const probe of needHelp) this.#askHelpers(probe)
     for (const probe of failed) this.#probeFailed(probe)
@@ -346,7 +351,7 @@ export class Membership {
     for (const entry of this.#table.entriesIn('suspect')) {
       const limitMs = suspicionTimeoutMs(members, Math.max(0, entry.accusers.length - 1), this.#options)
       if (this.#nowMs >= entry.checkAtMs) {
-        entry.checkAtMs = Infinity
+        entry.checkAtMs = this.#checkTime()
         if (this.mustCheck()) this.#probe(entry.peerId)
       }
       if (this.#nowMs - entry.sinceMs < limitMs) continue
@@ -483,11 +488,13 @@ export class Membership {
     if (reborn) {
       this.#table.raise(entry, told.incarnation)
       entry.accusers = []
-      entry.sinceMs = this.#nowMs
     }
     if (info !== undefined) this.#learn(entry, info)
     if (told.state !== entry.state) this.#enter(entry, told.state)
-    else if (reborn) this.#changed('updated', entry)
+    else if (reborn) {
+      entry.sinceMs = this.#nowMs
+      this.#changed('updated', entry)
+    }
     if (told.state === 'suspect') this.#confirm(entry)
   }
 

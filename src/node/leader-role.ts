@@ -47,7 +47,13 @@ export class LeaderRole {
     this.resign()
     log.info({ term }, 'this peer leads')
     this.#keeper.start()
-    repair.start(meshLog.state.members.members().map(repairMember), term)
+    const { membership } = this.#parts
+    repair.start(
+      meshLog.state.members
+        .members()
+        .map(member => ({ ...repairMember(member), quarantined: membership.isQuarantined(member.peerId) })),
+      term,
+    )
     jobs.lead(
       new JobLeader({
         transport,
@@ -70,12 +76,18 @@ export class LeaderRole {
     this.#parts.jobs.lead(undefined)
   }
 
-  /** Members that gossip does not take for dead: a suspect may still be fast enough. */
+  /**
+   * Members that gossip does not take for dead: a suspect may still be fast enough. Who dies and comes back all the time gets
+   * no tasks, unless there is nobody else.
+   */
   #livePeers(): PeerId[] {
-    return this.#parts.meshLog.state.members
+    const { meshLog, membership } = this.#parts
+    const live = meshLog.state.members
       .members()
       .filter(member => member.state === 'up' && this.#parts.isAlive(member.peerId))
       .map(member => member.peerId)
+    const steady = live.filter(peer => !membership.isQuarantined(peer))
+    return steady.length > 0 ? steady : live
   }
 
   /** Living holders of a committed block, in the order in which tasks should prefer them. */

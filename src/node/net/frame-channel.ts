@@ -70,6 +70,8 @@ export class FrameChannel {
   #closed: ShoalError | undefined
   #notesQueued = 0
   #notesHandled = 0
+  /** Come while as many as may be are being handled; at most `notesMax`, more are dropped. */
+  readonly #notesHeld: FrameMessage[] = []
 
   constructor(options: ChannelOptions) {
     const { port, limits, budgets, remote } = options
@@ -248,13 +250,21 @@ export class FrameChannel {
 
   #onNote(message: FrameMessage): void {
     if (message.bodyFollows || message.inline.byteLength > 0) throw violation('a one-way message with a body')
-    if (this.#notesHandled >= this.#limits.notesMax) return
+    const { notesMax } = this.#limits
+    if (this.#notesHandled < notesMax) this.#handleNote(message)
+    // Many come in one read, before the first of them can be done with.
+    else if (this.#notesHeld.length < notesMax) this.#notesHeld.push(message)
+  }
+
+  #handleNote({ type, head }: FrameMessage): void {
     this.#notesHandled += 1
     this.#options
-      .onNote(message.type, message.head)
+      .onNote(type, head)
       .catch(() => undefined)
       .finally(() => {
         this.#notesHandled -= 1
+        const next = this.#closed === undefined ? this.#notesHeld.shift() : undefined
+        if (next !== undefined) this.#handleNote(next)
       })
   }
 

@@ -62,6 +62,12 @@ export class FrameWriter {
     return false
   }
 
+  /** What waits in vain is let go: a remote that reads nothing must not make its cancelled calls pile up. */
+  forget(write: () => void): void {
+    const at = this.#waiting.indexOf(write)
+    if (at >= 0) this.#waiting.splice(at, 1)
+  }
+
   /** Called inside `whenWritable`. */
   write(bytes: Uint8Array): void {
     if (this.#closed) return

@@ -43,6 +43,8 @@ interface Asked {
   reject(error: Error): void
   timer: NodeJS.Timeout
   unlisten: () => void
+  /** Puts the request on the wire; waits in the writer's queue while the port is full. */
+  write: () => void
   requestBody?: OutboundBody
   replyBody?: IncomingBody
 }
@@ -87,12 +89,13 @@ export class OutboundRequests {
           giveUp(new ShoalError('TIMEOUT', { what, timeoutMs }, `${what} got no reply in ${timeoutMs} ms`))
         }, timeoutMs),
         unlisten: () => signal?.removeEventListener('abort', onAbort),
+        write: () => {
+          if (this.#asked.get(id) === asked) this.#write(id, asked, type, head, options.body)
+        },
       }
       this.#asked.set(id, asked)
       onBegin()
-      writer.whenWritable(() => {
-        if (this.#asked.get(id) === asked) this.#write(id, asked, type, head, options.body)
-      })
+      writer.whenWritable(asked.write)
     })
   }
 
@@ -191,6 +194,7 @@ export class OutboundRequests {
     this.#asked.delete(id)
     clearTimeout(asked.timer)
     asked.unlisten()
+    this.#options.writer.forget(asked.write)
     asked.requestBody?.stop()
   }
 }

@@ -44,6 +44,7 @@ import type { Hello, Role } from './hello.ts'
 import { createHost } from './libp2p-host.ts'
 import type { Host } from './libp2p-host.ts'
 import { localCall } from './local-call.ts'
+import { tooLarge } from './refusals.ts'
 import { streamPort } from './stream-port.ts'
 
 export interface PeerTransportOptions {
@@ -232,6 +233,10 @@ export class PeerTransport implements Transport, AsyncDisposable {
 
   send<Request>(to: PeerId, type: MessageType<Request, void>, head: Request): void {
     const packed = pack(head)
+    const { headBytesMax } = this.#channelLimits
+    // Told to the caller, whether there is a connection already or not.
+    if (packed.byteLength > headBytesMax)
+      throw tooLarge(`head of ${type.name}`, packed.byteLength, headBytesMax)
     if (to === this.self) {
       setImmediate(() => this.#onNote(this.self, this.role, type.name, packed))
       return

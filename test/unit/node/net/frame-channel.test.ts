@@ -519,6 +519,18 @@ describe('frame channel', () => {
     expect(a.channel.note('n', Buffer.from('again'))).toBe(true)
   })
 
+  test('a burst that comes in one read is handled whole up to twice notesMax, in order', async () => {
+    const { a, b } = await pair(echo, { limits: { notesMax: 10 } })
+    a.port.frozen = true
+    for (let i = 0; i < 20; i++) expect(a.channel.note('n', Buffer.from(`${i}`))).toBe(true)
+    await new Promise(resolve => {
+      setImmediate(resolve)
+    })
+    a.port.thaw()
+    await until(() => b.notes.length === 20)
+    expect(b.notes).toEqual(Array.from({ length: 20 }, (_, i) => `n ${i}`))
+  })
+
   test('small messages of one turn of the event loop go out in one write, in order', async () => {
     const { a, b } = await pair(echo)
     let writes = 0

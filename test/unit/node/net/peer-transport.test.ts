@@ -339,6 +339,21 @@ describe('peer transport', () => {
     expect(seen).toEqual(Array.from({ length: 31 }, (_, n) => n))
   })
 
+  test('a one-way message that is too large is refused to its sender, whether there is a connection or not', async () => {
+    const [a, b] = await Promise.all([start(), start()])
+    const note = message({
+      name: 'test.note',
+      request: z.object({ text: z.string() }),
+      reply: z.void(),
+      from: 'peers',
+    })
+    const send = (): void => a.send(b.self, note, { text: 'x'.repeat(2 << 20) })
+    a.addAddresses(b.self, b.addresses())
+    expect(send).toThrow(/head of test.note/)
+    await a.dialAddress(b.addresses()[0]!)
+    expect(send).toThrow(/head of test.note/)
+  })
+
   test('gossip reaches peers that are not connected to its author, under the name of the author', async () => {
     const [a, b, c] = await Promise.all([start(), start(), start()])
     const heard: string[] = []
