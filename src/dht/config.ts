@@ -10,6 +10,8 @@ export interface NamespaceLimits {
   leasesMax: number
   /** Longest time a lease may be asked for, so that a vanished writer's blocks do not stay. @default 600_000 */
   leaseMsMax: number
+  /** The same for a write with a token, whose client may come back to it (an upload that is resumed). @default 86_400_000 */
+  tokenLeaseMsMax: number
   /** Blocks in one `add-blocks` or `report-holders`; keeps a log entry under 64 KiB. @default 128 */
   blocksPerCommandMax: number
   /** Partitions of one file. @default 1_048_576 (32 TiB at 32 MiB each) */
@@ -18,6 +20,12 @@ export interface NamespaceLimits {
   entriesMax: number
   /** Files that one `commit-output` makes visible; 34 bytes each in the log entry. @default 10_000 */
   outputPartsMax: number
+  /** Snapshots of one directory. @default 1_024 */
+  snapshotsPerDirectoryMax: number
+  /** Snapshots of the mesh. @default 65_536 */
+  snapshotsMax: number
+  /** Names that one `expunge` ends, so that applying it stays short; at least one removal goes whole. @default 10_000 */
+  expungeMax: number
   /** Client sessions remembered; the longest idle one goes first. @default 10_000 */
   sessionsMax: number
   /** Log time after which an idle session is forgotten; far longer than any client retries. @default 3_600_000 */
@@ -30,14 +38,21 @@ export const NAMESPACE_DEFAULTS: NamespaceLimits = {
   slotCount: SLOT_COUNT,
   leasesMax: 10_000,
   leaseMsMax: 600_000,
+  tokenLeaseMsMax: 86_400_000,
   blocksPerCommandMax: 128,
   blocksPerFileMax: 1_048_576,
   entriesMax: 10_000_000,
   outputPartsMax: 10_000,
+  snapshotsPerDirectoryMax: 1_024,
+  snapshotsMax: 65_536,
+  expungeMax: 10_000,
   sessionsMax: 10_000,
   sessionIdleMs: 3_600_000,
   resultsPerSessionMax: 64,
 }
+
+/** What `rm` puts into the trash ends after this long, by log time. */
+export const TRASH_AGE_MS = 86_400_000
 
 export interface RepairOptions {
   /** @default 4096 */

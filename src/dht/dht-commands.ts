@@ -1,4 +1,4 @@
-import type { NamespaceAnswers, NamespaceCommand, NamespaceResult, Refusal } from './namespace-types.ts'
+import type { NamespaceAnswers, NamespaceCommand, NamespaceResult, Refusal } from './namespace-commands.ts'
 import type { SlotCommand, SlotResult } from './slot-table.machine.ts'
 
 /** Everything the log may carry for this folder; `src/node` hands each to the sub-machine that knows it. */

@@ -34,7 +34,9 @@ import {
   type PutReply,
   type VerifiedBlock,
 } from './messages.ts'
-import type { FileFormat, SessionSeq, Usage } from './namespace-types.ts'
+import type { SessionSeq } from './namespace-commands.ts'
+import type { FileFormat, Usage } from './namespace-types.ts'
+import { OperatorClient } from './operator-client.ts'
 import type { ReplicationHealth } from './replication-health.ts'
 
 /** How a client reaches the mesh: the peer it is attached to now, another one after that died. */
@@ -107,7 +109,7 @@ const VERIFY_TIMEOUT_MS = 600_000
 const DAY_MS = 86_400_000
 
 /** Files from the outside: the same for the command line, the REPL, programs and the HTTP door. */
-export class FileClient {
+export class FileClient extends OperatorClient {
   readonly #port: FileClientPort
   readonly #clientId: string
   readonly #timeoutMs: number
@@ -116,6 +118,7 @@ export class FileClient {
   #seq = 0
 
   constructor(port: FileClientPort, options: FileClientOptions = {}) {
+    super()
     const { random = systemRandom, timeoutMs = 30_000, putTimeoutMs = DAY_MS, retriesMax = 5 } = options
     this.#port = port
     this.#clientId = options.clientId ?? randomName(random)
@@ -250,10 +253,11 @@ export class FileClient {
     return this.#ask(namespaceMv, { from, to, session: this.#next() }, options.signal)
   }
 
+  /** Moves it to the trash, from where `undelete` brings it back for a day; with `skipTrash` it goes for good. */
   async rm(
     path: string,
-    options: AbortOptions & { recursive?: boolean } = {},
-  ): Promise<{ files: number; directories: number; sizeBytes: number }> {
+    options: AbortOptions & { recursive?: boolean; skipTrash?: boolean } = {},
+  ): Promise<{ files: number; directories: number; sizeBytes: number; trash?: string | undefined }> {
     const { signal, ...head } = options
     return this.#ask(namespaceRm, { path, ...head, session: this.#next() }, signal)
   }
@@ -323,6 +327,18 @@ export class FileClient {
   /** What the living peers say of their blocks: space, bad replicas found and mended, the scrub. */
   async blockHealth(options: AbortOptions = {}): Promise<MeshHealth> {
     return this.#ask(meshBlockHealth, {}, options.signal)
+  }
+
+  protected override async ask<Request, ReplyHead>(
+    type: MessageType<Request, ReplyHead>,
+    head: Request,
+    signal: AbortSignal | undefined,
+  ): Promise<ReplyHead> {
+    return this.#ask(type, head, signal)
+  }
+
+  protected override nextSession(): SessionSeq {
+    return this.#next()
   }
 
   async #bytes(path: string, options: ClientGetOptions): Promise<Uint8Array> {

@@ -40,6 +40,10 @@ const fileStatus = z.object({
   format: format.optional(),
   partitionBytes: count.optional(),
   children: count.optional(),
+  /** Stored, not enforced. */
+  mode: count.optional(),
+  owner: z.string().optional(),
+  group: z.string().optional(),
 })
 /** One entry of `ls`, or the answer of `stat`. */
 export type FileEntry = z.infer<typeof fileStatus>
@@ -184,8 +188,21 @@ export const namespaceMv = message({
 export const namespaceRm = message({
   name: 'dht.namespace.rm',
   from: 'everyone',
-  request: z.object({ path, recursive: z.boolean().optional(), session }),
-  reply: z.object({ files: count, directories: count, sizeBytes: count, index: count }),
+  request: z.object({
+    path,
+    recursive: z.boolean().optional(),
+    /** For good, at once. @default false: into the trash */
+    skipTrash: z.boolean().optional(),
+    session,
+  }),
+  reply: z.object({
+    files: count,
+    directories: count,
+    sizeBytes: count,
+    /** Where it is now. */
+    trash: z.string().optional(),
+    index: count,
+  }),
 })
 
 const blockUsage = z.object({

@@ -13,7 +13,9 @@ import {
   replicationStatus,
   type PartitionPlace,
 } from './messages.ts'
-import type { BlockStatus, NamespaceView, SessionSeq } from './namespace-types.ts'
+import type { SessionSeq } from './namespace-commands.ts'
+import type { BlockStatus, NamespaceView } from './namespace-types.ts'
+import { OperatorService } from './operator-service.ts'
 import { replicationHealth } from './replication-health.ts'
 
 /** Answers what clients ask about and do to directories and files, without touching their bytes. */
@@ -25,6 +27,7 @@ export class NamespaceService {
   }
 
   register(transport: Transport): void {
+    new OperatorService(this.#ports).register(transport)
     transport.handle(namespaceMkdir, async ({ head: { path, parents, session }, signal }) => {
       const command = {
         type: 'mkdir' as const,
@@ -41,15 +44,16 @@ export class NamespaceService {
       )
       return { path, index: this.#ports.appliedIndex() }
     })
-    transport.handle(namespaceRm, async ({ head: { path, recursive, session }, signal }) => {
+    transport.handle(namespaceRm, async ({ head: { path, recursive, skipTrash, session }, signal }) => {
       const command = {
         type: 'rm' as const,
         path,
         ...(recursive === true && { recursive }),
+        ...(skipTrash !== true && { trash: true }),
         ...seqOf(session),
       }
-      const { files, directories, sizeBytes } = accepted(await this.#ports.propose(command, { signal }))
-      return { files, directories, sizeBytes, index: this.#ports.appliedIndex() }
+      const { ok: _, ...removed } = accepted(await this.#ports.propose(command, { signal }))
+      return { ...removed, index: this.#ports.appliedIndex() }
     })
     transport.handle(namespaceLs, async incoming => {
       const { path, startAfter, limit = PAGE_MAX } = incoming.head

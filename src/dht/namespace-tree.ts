@@ -1,55 +1,23 @@
-import { invariant, ShoalError, type FileId, type PeerId } from '../base/index.ts'
-import type { FileFormat } from './namespace-types.ts'
-import { invalidPath, joinNames, pathNames } from './paths.ts'
-
-/** One partition. Kept small: there is one for each block of the mesh, on every peer. */
-export interface BlockRecord {
-  fileId: FileId
-  index: number
-  writeId: string
-  sizeBytes: number
-  sha256: string
-  holders: readonly PeerId[]
-  lines: number | undefined
-  midLine: boolean
-}
-
-/** What a write asked for, and what its file keeps. */
-export interface FileShape {
-  format: FileFormat
-  replication: number
-  partitionBytes: number | undefined
-}
-
-export interface FileNode extends FileShape {
-  kind: 'file'
-  name: string
-  parent: DirectoryNode | undefined
-  fileId: FileId
-  blocks: readonly BlockRecord[]
-  sizeBytes: number
-  modifiedMs: number
-}
-
-export interface DirectoryNode {
-  kind: 'directory'
-  name: string
-  parent: DirectoryNode | undefined
-  entries: Map<string, TreeNode>
-  modifiedMs: number
-  /** Of a job's output: the attempt that committed it. */
-  winner: string | undefined
-}
-
-export type TreeNode = FileNode | DirectoryNode
-
-export function newDirectory(name: string, modifiedMs: number): DirectoryNode {
-  return { kind: 'directory', name, parent: undefined, entries: new Map(), modifiedMs, winner: undefined }
-}
+import { invariant, ShoalError } from '../base/index.ts'
+import {
+  addSums,
+  newDirectory,
+  sumsOf,
+  upwards,
+  type DirectoryNode,
+  type TreeNode,
+} from './namespace-nodes.ts'
+import { invalidPath, joinNames, pathNames, utf8Bytes } from './paths.ts'
+import type { Snapshots } from './snapshots.ts'
 
 /** Directories and files by path. Nodes know their parents, so that moving a directory touches nothing below it. */
 export class NamespaceTree {
   readonly root: DirectoryNode = newDirectory('', 0)
+  readonly #snapshots: Snapshots
+
+  constructor(snapshots: Snapshots) {
+    this.#snapshots = snapshots
+  }
 
   /** Undefined when the last name or a directory on the way is missing; throws NOT_A_DIRECTORY when a file is in the way. */
   find(names: readonly string[]): TreeNode | undefined {
@@ -61,6 +29,31 @@ export class NamespaceTree {
       node = next
     }
     return node
+  }
+
+  /** Undefined also when a file is in the way. */
+  tryFind(names: readonly string[]): TreeNode | undefined {
+    let node: TreeNode | undefined = this.root
+    for (const name of names) node = node?.kind === 'directory' ? node.entries.get(name) : undefined
+    return node
+  }
+
+  /** The lowest directory that there is on the way. */
+  lowest(names: readonly string[]): DirectoryNode {
+    let lowest: DirectoryNode = this.root
+    for (const name of names) {
+      const next = lowest.entries.get(name)
+      if (next?.kind !== 'directory') break
+      lowest = next
+    }
+    return lowest
+  }
+
+  /** The first name of a node's path; '' for the root. */
+  topOf(node: TreeNode): string {
+    let at = node
+    while (at.parent !== undefined && at.parent !== this.root) at = at.parent
+    return at.name
   }
 
   /** Throws NOT_FOUND, NOT_A_DIRECTORY or INVALID_PATH. */
@@ -82,28 +75,31 @@ export class NamespaceTree {
     return { parent, name }
   }
 
-  /** Number of directories that `makeDirectories` would make. Throws NOT_A_DIRECTORY when a file is in the way. */
-  missingDirectories(names: readonly string[]): number {
-    let node: DirectoryNode = this.root
+  /**
+   * The lowest directory there is on the way, and how many are missing below it. Throws NOT_A_DIRECTORY when a file is in
+   * the way.
+   */
+  reached(names: readonly string[]): { lowest: DirectoryNode; missing: number } {
+    let lowest: DirectoryNode = this.root
     for (const [depth, name] of names.entries()) {
-      const next = node.entries.get(name)
-      if (next === undefined) return names.length - depth
+      const next = lowest.entries.get(name)
+      if (next === undefined) return { lowest, missing: names.length - depth }
       if (next.kind === 'file') throw notADirectory(joinNames(names.slice(0, depth + 1)))
-      node = next
+      lowest = next
     }
-    return 0
+    return { lowest, missing: 0 }
   }
 
-  /** The directory at `names`, made with all that is missing above it; check with `missingDirectories` first. */
+  /** The directory at `names`, made with all that is missing above it; ask `reached` first. */
   makeDirectories(names: readonly string[], timeMs: number): DirectoryNode {
     let node: DirectoryNode = this.root
     for (const name of names) {
       let next = node.entries.get(name)
       if (next === undefined) {
-        next = newDirectory(name, timeMs)
+        next = newDirectory(name, timeMs, this.#snapshots.lastSeq)
         this.link(node, next, timeMs)
       }
-      invariant(next.kind === 'directory', 'missingDirectories was asked first')
+      invariant(next.kind === 'directory', 'files in the way were looked for')
       node = next
     }
     return node
@@ -111,22 +107,80 @@ export class NamespaceTree {
 
   link(parent: DirectoryNode, node: TreeNode, timeMs: number): void {
     invariant(!parent.entries.has(node.name), `${node.name} is free`)
+    this.#snapshots.record(parent, node.name, null)
     parent.entries.set(node.name, node)
     parent.modifiedMs = timeMs
     node.parent = parent
+    const sums = sumsOf(node)
+    let reachBytes = node.kind === 'directory' ? node.reachBytes : 0
+    let { name } = node
+    for (let above: DirectoryNode | undefined = parent; above !== undefined; above = above.parent) {
+      addSums(above.sums, sums)
+      reachBytes += utf8Bytes(name) + 1
+      above.reachBytes = Math.max(above.reachBytes, reachBytes)
+      name = above.name
+    }
   }
 
-  unlink(node: TreeNode, timeMs: number): void {
-    invariant(node.parent !== undefined, 'only a node in a directory is unlinked')
-    node.parent.entries.delete(node.name)
-    node.parent.modifiedMs = timeMs
+  /** True when a snapshot goes on showing the node. */
+  unlink(node: TreeNode, timeMs: number): boolean {
+    const { parent, name } = node
+    invariant(parent !== undefined, 'only a node in a directory is unlinked')
+    const kept = this.#snapshots.record(parent, name, node)
+    parent.entries.delete(name)
+    parent.modifiedMs = timeMs
     node.parent = undefined
+    const sums = sumsOf(node)
+    for (const above of upwards(parent)) addSums(above.sums, sums, -1)
+    return kept
+  }
+
+  /** Counts everything anew, after the tree was put together by hand. */
+  recount(): void {
+    for (const node of [...this.walk()].reverse()) {
+      const above = node.parent
+      if (above === undefined) continue
+      addSums(above.sums, sumsOf(node))
+      const below = node.kind === 'directory' ? node.reachBytes : 0
+      above.reachBytes = Math.max(above.reachBytes, below + utf8Bytes(node.name) + 1)
+    }
+  }
+
+  /** Puts a node in the place of another of the same name. */
+  replace(old: TreeNode, node: TreeNode): void {
+    const { parent } = old
+    invariant(parent !== undefined && old.name === node.name, 'a node takes the place of its namesake')
+    parent.entries.set(node.name, node)
+    node.parent = parent
+    old.parent = undefined
+  }
+
+  /** True when a path in or below the directory would be longer than a path may be if its own path had this many bytes. */
+  tooLongAt(node: TreeNode, pathBytes: number, limitBytes: number): boolean {
+    if (node.kind === 'file') return pathBytes > limitBytes
+    if (pathBytes + node.reachBytes <= limitBytes) return false
+    // The kept bound does not shrink with removals: look again.
+    const stack: [DirectoryNode, number][] = [[node, pathBytes]]
+    for (let next = stack.pop(); next !== undefined; next = stack.pop()) {
+      const [directory, bytes] = next
+      if (bytes > limitBytes) return true
+      for (const [name, entry] of directory.entries) {
+        const entryBytes = bytes + utf8Bytes(name) + 1
+        if (entryBytes > limitBytes) return true
+        if (entry.kind === 'directory') stack.push([entry, entryBytes])
+      }
+    }
+    return false
   }
 
   pathOf(node: TreeNode): string {
+    return joinNames(this.namesOf(node))
+  }
+
+  namesOf(node: TreeNode): string[] {
     const names: string[] = []
     for (let at: TreeNode = node; at.parent !== undefined; at = at.parent) names.push(at.name)
-    return joinNames(names.reverse())
+    return names.reverse()
   }
 
   /** The node and all below it, each directory before its entries. Not recursive: moves may nest deeper than the stack. */
@@ -134,7 +188,8 @@ export class NamespaceTree {
     const stack: TreeNode[] = [from]
     for (let node = stack.pop(); node !== undefined; node = stack.pop()) {
       yield node
-      if (node.kind === 'directory') stack.push(...[...node.entries.values()].reverse())
+      if (node.kind === 'directory')
+        for (const entry of [...node.entries.values()].reverse()) stack.push(entry)
     }
   }
 }

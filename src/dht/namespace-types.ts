@@ -1,4 +1,4 @@
-import type { BlockId, FileId, PeerId, WireError } from '../base/index.ts'
+import type { BlockId, FileId, PeerId } from '../base/index.ts'
 
 /** How a file was cut: at line ends, at line ends outside quotes, or at fixed sizes. */
 export type FileFormat = 'lines' | 'csv' | 'binary'
@@ -16,149 +16,6 @@ export interface BlockReport {
   /** It ends inside a line (one longer than the splitter's hard limit): its file cannot be read as text. */
   midLine?: boolean
 }
-
-/** Names a client's mutation, so that sending it again gives the first answer instead of doing it twice. */
-export interface SessionSeq {
-  clientId: string
-  /** Counts up from 1 in each client. */
-  seq: number
-}
-
-interface Mutation {
-  session?: SessionSeq
-}
-
-export interface Mkdir extends Mutation {
-  type: 'mkdir'
-  path: string
-  /** Make missing parents too, and do not mind a directory that is there (`mkdir -p`). @default false */
-  parents?: boolean
-}
-
-/**
- * Opens a write: nothing is visible until `commit-file`. Several writers may have the same path open; the first commit
- * wins, or the last when they overwrite.
- */
-export interface BeginFile extends Mutation {
-  type: 'begin-file'
-  path: string
-  fileId: FileId
-  leaseMs: number
-  /** Replace the file that is there when this one is committed. @default false */
-  overwrite?: boolean
-  /** Make missing directories at the commit. @default false: a missing directory is NOT_FOUND, now and at the commit */
-  parents?: boolean
-  /** @default 'lines' */
-  format?: FileFormat
-  /** Copies wanted, 1–16. @default 3 */
-  replication?: number
-  /** What the splitter aimed at; for people to read. */
-  partitionBytes?: number
-}
-
-/** Records blocks under the lease, invisibly. Reporting an index again replaces it (a rewritten block). */
-export interface AddBlocks extends Mutation {
-  type: 'add-blocks'
-  fileId: FileId
-  blocks: BlockReport[]
-}
-
-/** Makes the file visible, whole, at once. Repeating it after success is harmless. */
-export interface CommitFile extends Mutation {
-  type: 'commit-file'
-  fileId: FileId
-  /** Number of partitions; refused unless exactly 0 … blockCount − 1 were added. */
-  blockCount: number
-}
-
-export interface AbandonFile extends Mutation {
-  type: 'abandon-file'
-  fileId: FileId
-}
-
-export interface ExtendLease extends Mutation {
-  type: 'extend-lease'
-  fileId: FileId
-  leaseMs: number
-}
-
-/** Onto an existing directory it moves inside, as HDFS and POSIX do. */
-export interface Mv extends Mutation {
-  type: 'mv'
-  from: string
-  to: string
-}
-
-export interface Rm extends Mutation {
-  type: 'rm'
-  path: string
-  /** Needed for a directory that is not empty. @default false */
-  recursive?: boolean
-}
-
-/** What repair changed. Blocks that are gone meanwhile are skipped; the last holder is never removed. */
-export interface ReportHolders extends Mutation {
-  type: 'report-holders'
-  /** Of the leader whose planner says so; in another term it is refused. Without it, it is taken in any. */
-  term?: number
-  blocks: { blockId: BlockId; add?: PeerId[]; remove?: PeerId[] }[]
-}
-
-/**
- * The output of a job: makes the directory `path` with one file per part (`part-00000` …) visible at once, out of open
- * writes. The first winner's output stays; another gets ALREADY_COMMITTED.
- */
-export interface CommitOutput extends Mutation {
-  type: 'commit-output'
-  path: string
-  /** Names the attempt that commits, e.g. job id and term; the same winner again gets the first answer. */
-  winner: string
-  /** Open writes, in partition order; each must have all its blocks. */
-  parts: { fileId: FileId; blockCount: number }[]
-  /** Appended to each part's name, e.g. `.json`. @default '' */
-  suffix?: string
-}
-
-/** Drops the writes whose lease ended before the entry's log time. Proposed now and then by the leader. */
-export interface ExpireLeases extends Mutation {
-  type: 'expire-leases'
-}
-
-export type NamespaceCommand =
-  | Mkdir
-  | BeginFile
-  | AddBlocks
-  | CommitFile
-  | AbandonFile
-  | ExtendLease
-  | Mv
-  | Rm
-  | ReportHolders
-  | CommitOutput
-  | ExpireLeases
-
-export interface Refusal {
-  ok: false
-  error: WireError
-}
-
-/** What each command answers when it was carried out. */
-export interface NamespaceAnswers {
-  mkdir: { ok: true; created: boolean }
-  'begin-file': { ok: true; expiresAtMs: number }
-  'add-blocks': { ok: true }
-  'commit-file': { ok: true; sizeBytes: number; partitions: number; replaced?: FileId }
-  'abandon-file': { ok: true; abandoned: boolean }
-  'extend-lease': { ok: true; expiresAtMs: number }
-  /** `path`: where it is now. */
-  mv: { ok: true; path: string }
-  rm: { ok: true; files: number; directories: number; sizeBytes: number }
-  'report-holders': { ok: true; changed: number }
-  'commit-output': { ok: true; files: number; sizeBytes: number }
-  'expire-leases': { ok: true; expired: number }
-}
-
-export type NamespaceResult = NamespaceAnswers[keyof NamespaceAnswers] | Refusal
 
 /** One entry of a directory, or the answer of `stat`. */
 export interface FileStatus {
@@ -178,6 +35,10 @@ export interface FileStatus {
   partitionBytes?: number
   /** Only directories: number of entries. */
   children?: number
+  /** Stored, not enforced. */
+  mode?: number
+  owner?: string
+  group?: string
 }
 
 /** One committed partition and who has it. */
@@ -214,6 +75,13 @@ export interface UnderReplicatedBlock {
   wanted: number
 }
 
+export interface ReplicaCounts {
+  /** Blocks of files (snapshots included) with fewer living holders than wanted, or than there are living peers. */
+  underReplicated: number
+  /** Of those, blocks without any living holder. */
+  missing: number
+}
+
 export interface Usage {
   files: number
   directories: number
@@ -222,6 +90,52 @@ export interface Usage {
   sizeBytes: number
   /** With every copy. */
   storedBytes: number
+}
+
+/** Something in the trash. */
+export interface TrashEntry {
+  /** Where it was. */
+  path: string
+  /** Where it is. */
+  trashPath: string
+  /** Log time of its removal, which also names it: no two are the same. */
+  deletedMs: number
+  type: 'file' | 'directory'
+  files: number
+  sizeBytes: number
+}
+
+/** Limits of a directory; without `limit` there is none. */
+export interface QuotaStatus {
+  path: string
+  /** Files and directories, itself included. */
+  names: { limit?: number; used: number }
+  /** With all copies wanted. */
+  bytes: { limit?: number; used: number }
+}
+
+export interface SnapshotStatus {
+  name: string
+  createdMs: number
+  /** Where it can be read. */
+  path: string
+}
+
+/** A write that was begun and not committed yet. */
+export interface OpenWriteStatus {
+  fileId: FileId
+  path: string
+  token?: string
+  /** It adds to a file that is there. */
+  append: boolean
+  expiresAtMs: number
+  /** Which opening of it. */
+  lease: number
+  format: FileFormat
+  replication: number
+  partitionBytes?: number
+  /** Recorded so far, by index. */
+  blocks: BlockReport[]
 }
 
 export interface LeaseStatus {
@@ -243,15 +157,27 @@ export interface NamespaceView {
   blockOf(blockId: BlockId): BlockStatus | undefined
   pathOf(fileId: FileId): string | undefined
   leaseOf(fileId: FileId): LeaseStatus | undefined
+  openWrite(fileId: FileId): OpenWriteStatus | undefined
+  /** Open writes of a path (appends by the file's present path), or those of all paths below a directory. */
+  openWritesAt(path: string, token?: string): OpenWriteStatus[]
   /** Open writes; an expired one is among them until an `expire-leases` entry drops it. */
   openWrites(): number
-  /** True while a visible file or an open write may need the block: what is false may be collected as garbage. */
+  /** True while a visible file, a snapshot or an open write may need the block: what is false may be collected as garbage. */
   isReferenced(blockId: BlockId): boolean
-  /** Blocks of a slot, of visible files and of open writes. */
+  /** Blocks of a slot, of visible files, of snapshots and of open writes. */
   blocksInSlot(slot: number): SlotBlock[]
   slotsWithData(): number[]
   /** Visible blocks with fewer live holders than `min(replication, live peers)`, the worst first. */
   underReplicated(live: ReadonlySet<PeerId>, limit?: number): UnderReplicatedBlock[]
-  /** Of a subtree. */
+  /** How many those are, counted without looking at the blocks. */
+  replicaCounts(live: ReadonlySet<PeerId>): ReplicaCounts
+  /** Of a subtree; what only snapshots show is not in it. */
   usage(path?: string): Usage
+  quota(path: string): QuotaStatus
+  /** Snapshots of a directory, oldest first. */
+  snapshots(path: string): SnapshotStatus[]
+  /** What was removed and can come back, the oldest first. */
+  trash(options?: { startAfterMs?: number; limit?: number }): TrashEntry[]
+  /** Log time of the oldest removal in the trash. */
+  oldestTrashMs(): number | undefined
 }

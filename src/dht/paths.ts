@@ -40,6 +40,11 @@ export function joinNames(names: readonly string[]): string {
   return `/${names.join('/')}`
 }
 
+/** Bytes of a path in its one spelling. */
+export function pathBytes(path: string): number {
+  return path === '/' ? 0 : utf8Bytes(path)
+}
+
 export function invalidPath(path: string, reason: string): ShoalError<'INVALID_PATH'> {
   const shown = path.length > 200 ? `${path.slice(0, 200)}…` : path
   return new ShoalError(
@@ -50,7 +55,7 @@ export function invalidPath(path: string, reason: string): ShoalError<'INVALID_P
 }
 
 /** Length in UTF-8 of a well-formed string. */
-function utf8Bytes(text: string): number {
+export function utf8Bytes(text: string): number {
   let bytes = 0
   for (let i = 0; i < text.length; i++) {
     const unit = text.charCodeAt(i)

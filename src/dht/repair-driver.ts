@@ -8,7 +8,7 @@ import {
 } from '../base/index.ts'
 import { parseBlockId } from './block-id.ts'
 import type { CopyRequest, CopyResult } from './block-service.ts'
-import { REPAIR_DEFAULTS, type RepairOptions } from './config.ts'
+import { REPAIR_DEFAULTS, TRASH_AGE_MS, type RepairOptions } from './config.ts'
 import type { DhtCommand } from './dht-commands.ts'
 import { forget, type FileServicePorts } from './file-ports.ts'
 import { blockDelete } from './messages.ts'
@@ -31,10 +31,14 @@ export interface RepairDriverOptions extends Partial<RepairOptions> {
   tickMs?: number
   /** How often leases that ran out are dropped, when there are open writes at all. @default 30_000 */
   leaseSweepMs?: number
+  /** How long removed files stay in the trash. @default 86_400_000 */
+  trashAgeMs?: number
 }
 
 const TICK_MS = 250
 const LEASE_SWEEP_MS = 30_000
+/** Looks at the trash within the time that things stay there. */
+const TRASH_SWEEPS = 24
 
 /**
  * Runs the repair planner while this peer leads: turns applied commands, membership and finished copies into its
@@ -45,6 +49,8 @@ export class RepairDriver implements Disposable {
   readonly #options: RepairOptions
   readonly #tickMs: number
   readonly #leaseSweepMs: number
+  readonly #trashAgeMs: number
+  #trashDueMs = 0
   #run:
     | {
         machine: Repair
@@ -57,11 +63,12 @@ export class RepairDriver implements Disposable {
     | undefined
 
   constructor(ports: RepairDriverPorts, options: RepairDriverOptions = {}) {
-    const { tickMs = TICK_MS, leaseSweepMs = LEASE_SWEEP_MS, ...repair } = options
+    const { tickMs = TICK_MS, leaseSweepMs = LEASE_SWEEP_MS, trashAgeMs = TRASH_AGE_MS, ...repair } = options
     this.#ports = ports
     this.#options = { ...REPAIR_DEFAULTS, slotCount: ports.slots().slotCount, ...repair }
     this.#tickMs = tickMs
     this.#leaseSweepMs = leaseSweepMs
+    this.#trashAgeMs = trashAgeMs
   }
 
   /**
@@ -113,7 +120,13 @@ export class RepairDriver implements Disposable {
 
   /** Without it the blocks of a writer that died would be kept for ever. */
   #expireLeases(signal: AbortSignal): void {
-    if (this.#ports.namespace().openWrites() > 0) forget(this.#propose({ type: 'expire-leases' }, signal))
+    const namespace = this.#ports.namespace()
+    if (namespace.openWrites() > 0) forget(this.#propose({ type: 'expire-leases' }, signal))
+    // Log time decides what goes, and stands still while nothing is written: now and then this makes it go on.
+    const nowMs = this.#ports.clock.nowMs()
+    if (namespace.oldestTrashMs() === undefined || nowMs < this.#trashDueMs) return
+    this.#trashDueMs = nowMs + this.#trashAgeMs / TRASH_SWEEPS
+    forget(this.#propose({ type: 'expunge', ageMs: this.#trashAgeMs }, signal))
   }
 
   #step(event: RepairEvent): void {
@@ -217,6 +230,9 @@ export class RepairDriver implements Disposable {
           const name = parseBlockId(blockId)
           return name === undefined ? [] : [slotOf(asFileId(name.fileId), name.index, slotCount)]
         })
+      case 'set-replication':
+        // Of a whole tree, perhaps: the planner looks at everything once.
+        return this.#ports.namespace().slotsWithData()
       case 'slots-assign':
       case 'slot-move-begin':
       case 'slot-move-promote':
@@ -229,6 +245,15 @@ export class RepairDriver implements Disposable {
       case 'extend-lease':
       case 'mv':
       case 'rm':
+      case 'begin-append':
+      case 'undelete':
+      case 'expunge':
+      case 'set-quota':
+      case 'create-snapshot':
+      case 'rename-snapshot':
+      case 'delete-snapshot':
+      case 'set-attributes':
+      case 'touch':
       case 'commit-output':
       case 'expire-leases':
         break

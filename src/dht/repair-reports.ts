@@ -1,6 +1,6 @@
 import { invariant, type BlockId, type PeerId } from '../base/index.ts'
 import { NAMESPACE_DEFAULTS } from './config.ts'
-import type { ReportHolders } from './namespace-types.ts'
+import type { ReportHolders } from './namespace-commands.ts'
 import { copyKey } from './repair-copies.ts'
 import type { HolderChange } from './repair-types.ts'
 

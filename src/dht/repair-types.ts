@@ -1,5 +1,6 @@
 import type { BlockId, PeerId } from '../base/index.ts'
-import type { NamespaceView, ReportHolders } from './namespace-types.ts'
+import type { ReportHolders } from './namespace-commands.ts'
+import type { NamespaceView } from './namespace-types.ts'
 import type { RingPeer } from './ring.ts'
 import type { SlotCommand, SlotView } from './slot-table.machine.ts'
 

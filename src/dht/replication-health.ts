@@ -13,18 +13,17 @@ export interface ReplicationHealth {
   worst: UnderReplicatedBlock[]
 }
 
-/** How safe the files are, from the local replicated state and who is alive. Looks at every block: for people, not for loops. */
+/** How safe the files are, from the local replicated state and who is alive. */
 export function replicationHealth(
   ports: Pick<FileServicePorts, 'namespace' | 'slots' | 'peers' | 'isAlive'>,
   worstMax = 100,
 ): ReplicationHealth {
   const living = ports.peers().filter(peer => ports.isAlive(peer.peerId))
   const live: ReadonlySet<PeerId> = new Set(living.map(peer => peer.peerId))
-  const found = ports.namespace().underReplicated(live)
+  const namespace = ports.namespace()
   return {
-    underReplicated: found.length,
-    missing: found.filter(block => block.live === 0).length,
+    ...namespace.replicaCounts(live),
     movingSlots: ports.slots().moving().length,
-    worst: found.slice(0, worstMax),
+    worst: namespace.underReplicated(live, worstMax),
   }
 }

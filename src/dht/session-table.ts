@@ -1,5 +1,5 @@
 import { ShoalError, toWire } from '../base/index.ts'
-import type { NamespaceResult, SessionSeq } from './namespace-types.ts'
+import type { NamespaceResult, SessionSeq } from './namespace-commands.ts'
 
 export interface SessionLimits {
   sessionsMax: number

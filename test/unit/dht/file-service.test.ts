@@ -656,7 +656,7 @@ describe('file service: garbage', () => {
     )
     const open = await service.writeOpen('/open', chunked(patterned(100)), { leaseMs: GRACE_MS })
     await eventually('the broken put is called off', () => mesh.applied.some(c => c.type === 'abandon-file'))
-    await mesh.client('ada').rm('/gone')
+    await mesh.client('ada').rm('/gone', { skipTrash: true })
     const isKept = (blockId: string): boolean =>
       blockId === mesh.namespace.blocksOf('/keep')[0]?.blockId || blockId.startsWith(open.fileId)
     const garbage = store.list().filter(blockId => !isKept(blockId)).length
@@ -674,7 +674,7 @@ describe('file service: garbage', () => {
     await start(THREE)
     const { service, store } = mesh.peer('ada')
     await service.put('/gone', chunked(patterned(100)))
-    await mesh.client('ada').rm('/gone')
+    await mesh.client('ada').rm('/gone', { skipTrash: true })
     await service.collectOrphans()
     mesh.aheadMs += 2 * GRACE_MS
     mesh.quorum = false

@@ -238,6 +238,9 @@ describe('namespace: files', () => {
     expect(log.apply({ type: 'begin-file', path: '/f', fileId: id, leaseMs: 1e9 })).toEqual({
       ok: true,
       expiresAtMs: 1_005,
+      fileId: id,
+      lease: 1,
+      blocks: 0,
     })
     expect(log.begin('/g', fileIdOf(2))).toBe('BUSY')
     expect(log.add(id, blockOf(id, 0), blockOf(id, 1))).toBe('BAD_MESSAGE')
