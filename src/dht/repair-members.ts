@@ -60,13 +60,13 @@ export class RepairMembers {
   }
 
   /**
-   * Who is to take a copy at once when no living owner can: not one of these, on another zone or host than the source where
+   * Who is to take a copy at once when no living owner can: none that is out of the question, on another zone or host than the source where
    * there is one, the best of the ring among those.
    */
-  substitute(slot: number, source: PeerId, except: readonly PeerId[]): PeerId | undefined {
+  substitute(slot: number, source: PeerId, isOut: (peer: PeerId) => boolean): PeerId | undefined {
     const near = this.#members.get(source)
     const takers = this.all().filter(
-      member => member.state === 'alive' && member.quarantined !== true && !except.includes(member.peerId),
+      member => member.state === 'alive' && member.quarantined !== true && !isOut(member.peerId),
     )
     const order = this.#rendezvous.order(slot, takers)
     const apart =

@@ -302,7 +302,12 @@ export class Repair {
       const urgent = this.isUrgent(sources.length) && block.replication > 1
       // Owners that live are where the copy belongs; without any of use, whoever can take it, until they are back or replaced.
       if (urgent && takers.every(peer => this.#copies.isUnfit(block.blockId, peer))) {
-        const substitute = this.#members.substitute(slot, source, [...holders, ...takers])
+        const { blockId } = block
+        const substitute = this.#members.substitute(
+          slot,
+          source,
+          peer => holders.includes(peer) || this.#copies.isUnfit(blockId, peer),
+        )
         if (substitute !== undefined) takers.push(substitute)
       }
       for (const peer of takers) {
@@ -323,7 +328,8 @@ export class Repair {
   /** Owners, and owners to be; more of the ring when the file wants more copies than a slot has owners. */
   #wantedHolders(slot: number, { owners, pending }: SlotRow, replication: number): PeerId[] {
     const wanted = new Set(replicaOwners(slot, owners, replication, this.#eligible))
-    if (pending.length > 0) {
+    // A move that is to be called off needs nothing any more.
+    if (pending.length > 0 && !this.#goals.has(slot)) {
       for (const peer of replicaOwners(slot, pending, replication, this.#eligible)) wanted.add(peer)
     }
     return [...wanted]
