@@ -1,5 +1,13 @@
 import { createHash, type Hash } from 'node:crypto'
-import { raceAbort, ShoalError, withDeadline, type BlockId, type FileId, type PeerId } from '../base/index.ts'
+import {
+  hasCode,
+  raceAbort,
+  ShoalError,
+  withDeadline,
+  type BlockId,
+  type FileId,
+  type PeerId,
+} from '../base/index.ts'
 import type { FileOptions } from './config.ts'
 import { replicaTargets, type FileServicePorts } from './file-ports.ts'
 import { Rendezvous, slotOf } from './ring.ts'
@@ -68,6 +76,8 @@ export class BlockWriter {
   /** Running and acknowledged replicas; failed ones are taken out. */
   readonly #replicas = new Map<PeerId, Replica>()
   readonly #failures: string[] = []
+  /** True once an owner's disk refused: it will not have its copy later either, so others are to have it. */
+  #refused = false
   /** Absent when this peer's own store computes the hash of the very same bytes. */
   readonly #hash: Hash | undefined
   readonly #enough = Promise.withResolvers<void>()
@@ -158,6 +168,7 @@ export class BlockWriter {
   #onFailed(peer: PeerId, replica: Replica, error: unknown): void {
     void replica.branch.return()
     this.#replicas.delete(peer)
+    this.#refused ||= hasCode(error, 'DISK_FULL') || hasCode(error, 'DISK_FAILED')
     const reason = error instanceof Error ? error.message : String(error)
     this.#failures.push(`${this.#ports.nameOf(peer)}: ${reason}`)
     this.#ports.log.warn(
@@ -169,7 +180,8 @@ export class BlockWriter {
   }
 
   #topUp(): void {
-    while (this.#tooFew() && this.#tee.replayable) {
+    const enough = this.#refused ? this.#wanted : this.#required
+    while (this.#replicas.size < enough && this.#tee.replayable) {
       const spare = this.#spares.shift()
       if (spare === undefined) return
       this.#start(spare)

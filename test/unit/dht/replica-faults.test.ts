@@ -2,7 +2,15 @@ import { mkdtemp, rm, truncate, utimes } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { asFileId, hasCode, type BlockId } from '../../../src/base/index.ts'
+import {
+  asFileId,
+  below,
+  hasCode,
+  pick,
+  seededRandom,
+  shuffled,
+  type BlockId,
+} from '../../../src/base/index.ts'
 import { FILE_DEFAULTS } from '../../../src/dht/config.ts'
 import { blockIdOf, DiskBlockStore, type BlockStatus, type FileOptions } from '../../../src/dht/index.ts'
 import { fileCheck } from '../../../src/dht/messages.ts'
@@ -105,6 +113,32 @@ describe('a replica that is bad', () => {
   })
 })
 
+describe('a hundred flipped bytes', () => {
+  it('are all found, served right from another copy, and mended', async () => {
+    await start(['ada', 'bob', 'cyd', 'dan'])
+    const random = seededRandom(6)
+    const blockBytes = 8_192
+    const bytes = patterned(50 * blockBytes)
+    const client = mesh.client('ada')
+    await client.put('/many', chunked(bytes), { format: 'binary', partitionBytes: blockBytes })
+    const blocks = mesh.namespace.blocksOf('/many')
+    expect(blocks).toHaveLength(50)
+    for (const { blockId, holders } of blocks) {
+      for (const holder of shuffled(random, holders).slice(0, 2)) {
+        await mesh.flip(holder, blockId, below(random, blockBytes))
+      }
+    }
+    expect((await bytesOf(client.get('/many'))).equals(bytes)).toBe(true)
+    await gather(client.verify('/many'))
+    const again = (await gather(client.verify('/many'))).flatMap(({ replicas }) => replicas)
+    expect(again.filter(({ found }) => found === 'good')).toHaveLength(150)
+    const { peers } = await client.blockHealth()
+    expect(peers.reduce((sum, { health }) => sum + health!.corruptFound, 0)).toBe(100)
+    expect(peers.reduce((sum, { health }) => sum + health!.repaired, 0)).toBe(100)
+    expect((await bytesOf(client.get('/many'))).equals(bytes)).toBe(true)
+  })
+})
+
 describe('a disk that does not work at all', () => {
   it('holds nothing any more, and the log hears so', async () => {
     const { blockId } = await start()
@@ -126,6 +160,12 @@ describe('a disk that does not work at all', () => {
 
   it('is not what a full disk is: that one refuses replicas, gives what it has, and another peer takes its place', async () => {
     await start(['ada', 'bob', 'cyd', 'dan'])
+    mesh.peer('bob').fs.setFree(-1)
+    for (let file = 0; file < 8; file++) {
+      const put = await mesh.client('ada').put(`/three${file}`, chunked(BYTES), { format: 'binary' })
+      expect(put.degraded).toBeUndefined()
+      expect(mesh.namespace.blocksOf(`/three${file}`)[0]!.holders.toSorted()).toEqual(['ada', 'cyd', 'dan'])
+    }
     const full = ['bob', 'cyd', 'dan']
     for (const name of full) mesh.peer(name).fs.setFree(-1)
     await expect(mesh.client('ada').put('/none', chunked(BYTES), { format: 'binary' })).rejects.toSatisfy(
@@ -206,6 +246,67 @@ describe('the collector', () => {
     mesh.aheadMs += FILE_DEFAULTS.orphanGraceMs
     expect(await stranger.service.collectOrphans()).toMatchObject({ deleted: 1 })
   })
+})
+
+describe('the collector, at random', () => {
+  it.each([1, 2, 3, 4])(
+    'never deletes what is needed, and all garbage within twenty minutes (seed %i)',
+    async seed => {
+      mesh = await DhtMesh.start(['ada', 'bob', 'cyd'], { leaseMs: 60_000 })
+      const random = seededRandom(seed)
+      const peers = [...mesh.peers.values()]
+      const paths = ['/a', '/b', '/c', '/d']
+      const isWhole = (): boolean =>
+        paths
+          .filter(path => mesh.namespace.exists(path))
+          .flatMap(path => mesh.namespace.blocksOf(path))
+          .every(({ blockId, holders }) => holders.every(holder => mesh.peer(holder).store.has(blockId)))
+      const sweep = async (): Promise<void> => {
+        for (const { service } of peers) await service.collectOrphans()
+      }
+      for (let step = 0; step < 25; step++) {
+        const path = pick(random, paths)!
+        const peer = pick(random, peers)!
+        const bytes = patterned(below(random, 40_000), step)
+        switch (below(random, 6)) {
+          case 0:
+          case 1:
+            await peer.service.put(path, chunked(bytes), {
+              overwrite: true,
+              format: 'binary',
+              partitionBytes: 10_000,
+            })
+            break
+          case 2:
+            if (mesh.namespace.exists(path)) mesh.apply({ type: 'rm', path })
+            break
+          case 3:
+            await peer.service.writeOpen(`${path}.open`, chunked(bytes), { leaseMs: 30_000 })
+            break
+          case 4:
+            // The leader's clock, and with it log time, and everybody's own: ahead by up to half an hour.
+            mesh.aheadMs += below(random, 1_800_000)
+            mesh.apply({ type: 'expire-leases' })
+            break
+          case 5:
+            mesh.aheadMs += 60_000
+            await sweep()
+        }
+        expect(isWhole()).toBe(true)
+      }
+      mesh.aheadMs += 60_000
+      mesh.apply({ type: 'expire-leases' })
+      for (let minute = 0; minute < 12; minute++) {
+        await sweep()
+        mesh.aheadMs += 60_000
+      }
+      await sweep()
+      for (const { store } of peers) {
+        expect(store.list().filter(blockId => !mesh.namespace.isReferenced(blockId))).toEqual([])
+      }
+      expect(isWhole()).toBe(true)
+    },
+  )
 })
 
 describe('reads', () => {
