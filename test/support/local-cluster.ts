@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { LinkTable, TcpProxy } from '../../src/chaos/index.ts'
 import { attach, readMeshKey, type Mesh, type PeerStatus } from '../../src/node/index.ts'
+import type { Namespaces } from './namespaces.ts'
 import { PeerProcess, type PeerPlace } from './peer-process.ts'
 import type { PeerSettings } from './peer-settings.ts'
 import { waitFor } from './wait-for.ts'
@@ -13,10 +14,15 @@ export type ClusterSettings = Partial<
 > & {
   /** Peers reach each other through proxies, so that `cluster.links` can make the network between them worse. */
   throughProxies?: boolean
+  /** Each peer runs in one of these. */
+  namespaces?: Namespaces
 }
 
 /** The whole one of each peer would be most of what a test writes. */
 const SMALL_RESERVE = { reserveBytes: 1024 * 1024 }
+
+/** Each namespace has its own ports. */
+const NAMESPACE_PORT = 4_001
 
 /** Peers as processes on this machine, in a temporary folder that goes with them. */
 export class LocalCluster implements AsyncDisposable {
@@ -24,8 +30,9 @@ export class LocalCluster implements AsyncDisposable {
   readonly peers: PeerProcess[] = []
   /** Faults of the ways between peers, by their names; only of a cluster that was started `throughProxies`. */
   readonly links = new LinkTable()
-  readonly #settings: Omit<ClusterSettings, 'throughProxies'>
+  readonly #settings: Omit<ClusterSettings, 'throughProxies' | 'namespaces'>
   readonly #throughProxies: boolean
+  readonly #namespaces: Namespaces | undefined
   readonly #proxies: TcpProxy[] = []
   readonly #clients = new Set<Mesh>()
   #key: Uint8Array | undefined
@@ -33,9 +40,10 @@ export class LocalCluster implements AsyncDisposable {
   /** When the tests are interrupted; the peers have been killed by then. */
   readonly #removeNow = (): void => rmSync(this.directory, { recursive: true, force: true })
 
-  private constructor({ throughProxies = false, ...settings }: ClusterSettings) {
+  private constructor({ throughProxies = false, namespaces, ...settings }: ClusterSettings) {
     this.#settings = settings
     this.#throughProxies = throughProxies
+    this.#namespaces = namespaces
     mkdirSync(join(this.directory, 'log'))
     process.once('exit', this.#removeNow)
   }
@@ -90,6 +98,14 @@ export class LocalCluster implements AsyncDisposable {
       },
       join(this.directory, 'log', `${name}.log`),
     )
+    const spaces = this.#namespaces
+    if (spaces !== undefined) {
+      const index = this.peers.length
+      peer.listenAt({
+        listen: [`/ip4/${spaces.address(index)}/tcp/${NAMESPACE_PORT}`],
+        within: spaces.name(index),
+      })
+    }
     this.peers.push(peer)
     return peer
   }

@@ -29,7 +29,10 @@ export class PeerStartError extends Error {
 }
 
 /** Where a peer listens, and where others are told that it does. */
-export type PeerPlace = Pick<PeerSettings, 'listen' | 'announce' | 'dialFrom'>
+export type PeerPlace = Pick<PeerSettings, 'listen' | 'announce' | 'dialFrom'> & {
+  /** Network namespace that it runs in. */
+  within?: string
+}
 
 /** A real process that runs one peer, on a directory and, from the second start on, a port of its own. */
 export class PeerProcess {
@@ -82,8 +85,10 @@ export class PeerProcess {
   async start(): Promise<void> {
     if (this.#child !== undefined) throw new Error(`${this.name} runs already`)
     const log = openSync(this.logFile, 'a')
-    const settings = { ...this.#settings, ...this.#listen() }
-    const child = spawn(process.execPath, ['--no-warnings', MAIN, JSON.stringify(settings)], {
+    const { within, ...place } = this.#listen()
+    const node = [process.execPath, '--no-warnings', MAIN, JSON.stringify({ ...this.#settings, ...place })]
+    const [program = '', ...args] = within === undefined ? node : ['ip', 'netns', 'exec', within, ...node]
+    const child = spawn(program, args, {
       stdio: ['ignore', log, log, 'ipc'],
     })
     closeSync(log)
