@@ -184,7 +184,8 @@ test('partitions: the minority refuses, what was answered has one order, and it 
     heal,
   )
   expect(failures).toEqual([])
-  expect(report.percentile('partitions of 10 s', 'minority does not lead', 1)).toBeLessThan(3_000)
+  // A leader notices within two windows of check-quorum (3 s); the rest is for asking it over and over.
+  expect(report.percentile('partitions of 10 s', 'minority does not lead', 1)).toBeLessThan(3_500)
   // A peer asks around quietly for 10 s, in case that a leader comes.
   expect(report.percentile('partitions of 10 s', 'minority has said NO_QUORUM', 1)).toBeLessThan(15_000)
   expect(report.percentile('partitions of 10 s', 'heals', 1)).toBeLessThan(10_000)
