@@ -342,7 +342,7 @@ export class Membership {
     const enoughSaid = entry.accusers.length > this.#options.confirmations
     if (entry.accusers.length >= this.#options.accusersMax) entry.accusers.pop()
     entry.accusers.push(this.#self.peerId)
-    if (!enoughSaid && entry.state === 'suspect') this.#tell(entry)
+    if (!enoughSaid) this.#tell(entry)
   }
 
   #judgeSuspects(): void {
@@ -394,8 +394,19 @@ export class Membership {
       this.#deadSyncAtMs = now + options.deadSyncIntervalMs
       const dead = this.#table.inState('dead')
       const peer = pick(this.#random, dead)
-      if (peer !== undefined && this.maySeekDead(dead.length, this.#table.liveCount)) this.#compare(peer)
+      if (peer !== undefined && this.maySeekDead(dead.length, this.#table.liveCount)) this.#seekDead(peer)
     }
+  }
+
+  /**
+   * It may have come back. If not, it may have died while those who know that now were themselves cut off, and then it has
+   * too few accusers for the leader to act on: nobody probes the dead in turn.
+   */
+  #seekDead(peer: PeerId): void {
+    this.#compare(peer)
+    const { accusers } = this.#table.get(peer)!
+    if (accusers.length <= this.#options.confirmations && !accusers.includes(this.#self.peerId))
+      this.#probe(peer)
   }
 
   #onMessage(from: PeerId, message: MembershipMessage): void {

@@ -38,6 +38,11 @@ export class FakeDisk {
     for (const effect of this.#unsynced.splice(0, count)) this.#keep(effect, Infinity)
   }
 
+  /** The kernel forgets what it could not write. */
+  drop(count: number): void {
+    this.#unsynced.splice(0, count)
+  }
+
   /** Some of the unsynced writes reached the platter, the last of them perhaps in part. */
   crash(random: Random): void {
     const survivors = below(random, this.#unsynced.length + 1)

@@ -24,6 +24,8 @@ export interface Mutant {
   persist?: (effect: Extract<RaftEffect, { type: 'persist' }>) => Extract<RaftEffect, { type: 'persist' }>
   /** Messages leave without waiting for the disk. */
   sendBeforeSync?: boolean
+  /** What a failed flush was to write is lost, and it goes on as if it were there. */
+  ignoresFailedFlush?: boolean
 }
 
 /** What the log is a log of, and who waits for its answers. Without one, commands are mere numbers. */
@@ -179,19 +181,19 @@ export class RaftProgram implements Program {
 
   /** Group commit: the next flush takes everything that was written while the last one ran. */
   #flush(): void {
-    const { disk, flushMs } = this.#init
+    const { disk, flushMs, mutant } = this.#init
     if (this.#flushing || disk.unsynced === 0) return
     this.#flushing = true
     const count = disk.unsynced
     const seq = this.#writtenSeq
     this.#around.after(0.1 + this.#around.random.next() * flushMs, () => {
       this.#flushing = false
-      if (disk.failing) {
+      if (disk.failing && mutant?.ignoresFailedFlush === true) disk.drop(count)
+      else if (disk.failing) {
         // What the kernel could not write it has dropped: asking again could falsely succeed.
         this.#around.exit()
         return
-      }
-      disk.sync(count)
+      } else disk.sync(count)
       this.#durableSeq = seq
       while (this.#waiting.length > 0 && this.#waiting[0]!.seq <= seq)
         this.#perform(this.#waiting.shift()!.effect)

@@ -12,9 +12,14 @@ import { run } from './task.ts'
 import type { Task } from './task.ts'
 
 const OPERATIONS = ['create', 'create', 'overwrite', 'delete', 'rename', 'read', 'read', 'read'] as const
+const COLD_OPERATIONS = ['create', 'read'] as const
 type OperationKind = (typeof OPERATIONS)[number]
 
-const KEYS = 6
+/** Paths that all clients fight for. */
+const HOT_KEYS = 6
+/** Files that stay: what became of old bytes must be seen at the end, not be overwritten before. */
+const COLD_KEYS = 8
+const COLD_SHARE = 0.15
 /** Longer than a client's own retries take. */
 const GIVE_UP_MS = 45_000
 /** Combinations looked at in the history of one run; far more than any of these short ones needs. */
@@ -86,11 +91,12 @@ export class MeshClients {
       this.#next(process)
       return
     }
-    const op = pick(this.#random, OPERATIONS)!
+    const cold = this.#random.next() < COLD_SHARE
+    const op = pick(this.#random, cold ? COLD_OPERATIONS : OPERATIONS)!
     const operation: Operation = {
       process: `client ${process}`,
       op,
-      key: this.#anyPath(),
+      key: cold ? `/data/cold${below(this.#random, COLD_KEYS)}` : `/data/k${below(this.#random, HOT_KEYS)}`,
       input: null,
       output: null,
       call: nanoseconds(world.time.nowMs),
@@ -113,10 +119,6 @@ export class MeshClients {
       ended = true
       this.#next(++this.#processes)
     })
-  }
-
-  #anyPath(): string {
-    return `/data/k${below(this.#random, KEYS)}`
   }
 
   #perform(peer: MeshPeer, op: OperationKind, operation: Operation): Task<Operation['output']> {

@@ -3,7 +3,7 @@ import type { LogCommand } from '../../../src/node/replicated-state.machine.ts'
 import { MemberProgram } from '../member-program.ts'
 import type { MemberPayload, MemberProgramInit } from '../member-program.ts'
 import { RaftProgram } from '../raft-program.ts'
-import type { RaftPayload, RaftProgramInit } from '../raft-program.ts'
+import type { Mutant as RaftMutant, RaftPayload, RaftProgramInit } from '../raft-program.ts'
 import type { Program, Surroundings } from '../world.ts'
 import type { MeshChecker } from './mesh-checker.ts'
 import type { SimBlockStore, StoreMutant } from './sim-block-store.ts'
@@ -26,6 +26,7 @@ export interface MeshMutant {
   log?: LogMutant
   nameNode?: NameNodeMutant
   writer?: WriterMutant
+  raft?: RaftMutant
 }
 
 export interface MeshPeerInit {
@@ -67,7 +68,11 @@ export class MeshPeer implements Program {
       onApplied: command => this.#applied(command),
       onLeads: leads => this.#nameNode.leads(leads),
     })
-    this.raft = new RaftProgram(around, { ...init.raft, user: this.log })
+    this.raft = new RaftProgram(around, {
+      ...init.raft,
+      user: this.log,
+      ...(mutant.raft && { mutant: mutant.raft }),
+    })
     this.members = new MemberProgram(around, init.members)
     this.calls = new Calls(around, (from, { id, type, request }) => {
       const handle = this.#handlers[type] as (request: unknown) => Task<unknown> | Reply<CallType>

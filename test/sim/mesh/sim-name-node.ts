@@ -19,7 +19,7 @@ import type { Task } from './task.ts'
 export interface NameNodeMutant {
   /** A copy counts when it is asked for. */
   countsCopiesUnmade?: boolean
-  /** Old owners are let go as soon as new ones are named. */
+  /** Old owners are let go as soon as new ones are named, before those have a copy. */
   retiresAtOnce?: boolean
 }
 
@@ -199,21 +199,23 @@ export class SimNameNode {
 
   #retireAtOnce(command: DhtCommand): void {
     if (this.#init.mutant.retiresAtOnce !== true || command.type !== 'slot-move-begin') return
-    const { slots } = this.#init.log.state
+    const { namespace, slots } = this.#init.log.state
     const rows = command.batch.rows.map(([slot]) => [slot!, slots.row(slot!).epoch])
     const retired = rows.map(([slot, epoch]) => [slot!, epoch! + 1])
-    run(
-      this.#init.log.propose({
-        part: 'dht',
-        command: { type: 'slot-move-promote', batch: { peers: [], rows } },
-      }),
-    )
-    run(
-      this.#init.log.propose({
-        part: 'dht',
-        command: { type: 'slot-move-retire', batch: { peers: [], rows: retired } },
-      }),
-    )
+    const blocks = rows.flatMap(([slot]) => {
+      const { pending } = slots.row(slot!)
+      return namespace.blocksInSlot(slot!).map(({ blockId, holders }) => ({
+        blockId,
+        add: [...pending],
+        remove: holders.filter(peer => !pending.includes(peer)),
+      }))
+    })
+    const commands: DhtCommand[] = [
+      { type: 'slot-move-promote', batch: { peers: [], rows } },
+      { type: 'slot-move-retire', batch: { peers: [], rows: retired } },
+      { type: 'report-holders', blocks },
+    ]
+    for (const each of commands) run(this.#init.log.propose({ part: 'dht', command: each }))
   }
 }
 

@@ -152,6 +152,21 @@ describe('membership', () => {
     expect(mesh.checker.machine(leader).mayProposeDown(victim)).toBe(true)
   })
 
+  it('a death that nobody alive has seen gets accusers enough for the leader to act on', () => {
+    const mesh = new Mesh(5)
+    const [leader, , , , victim] = mesh.peers as [PeerId, PeerId, PeerId, PeerId, PeerId]
+    mesh.world.destroy(victim)
+    const { incarnation } = mesh.checker.machine(leader).member(victim)!
+    const news = { peerId: victim, incarnation, state: 'dead' as const, accusers: [] }
+    for (const peer of mesh.world.running())
+      mesh.program(peer).step({ type: 'updates-published', updates: [news] })
+    const mayPropose = (): boolean => {
+      mesh.program(leader).step({ type: 'probe-requested', peer: victim })
+      return mesh.checker.machine(leader).mayProposeDown(victim)
+    }
+    expect(mesh.world.time.runUntilTrue(mayPropose, 60_000, 500)).toBe(true)
+  })
+
   it('a leader that alone cannot reach a peer may not propose it down', () => {
     const mesh = new Mesh(5)
     const leader = mesh.peers[0]!
