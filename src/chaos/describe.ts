@@ -16,7 +16,7 @@ export function describeCheck(result: CheckResult): string {
   return [head, ...violations.map(describeViolation), ...open].join('\n')
 }
 
-export function describeViolation({ part, prefix, stuck, state }: Violation): string {
+function describeViolation({ part, prefix, stuck, state }: Violation): string {
   const shown = prefix.slice(-PREFIX_SHOWN).map(operation => `    ${describeOperation(operation)}`)
   if (shown.length < prefix.length) shown.unshift(`    … ${prefix.length - shown.length} before`)
   return [

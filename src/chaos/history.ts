@@ -71,7 +71,7 @@ export class HistoryRecorder implements Disposable {
 }
 
 /** One operation as a line of JSON. */
-export function lineOf({ process, op, key, input, output, call, return: returned }: Operation): string {
+function lineOf({ process, op, key, input, output, call, return: returned }: Operation): string {
   return `${JSON.stringify({ process, op, key, input, output, call, return: returned })}\n`
 }
 
