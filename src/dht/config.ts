@@ -124,6 +124,10 @@ export interface FileOptions {
   partitionBytes: number
   /** Lease of an open write; extended at a third of it while bytes come. How long a vanished writer's blocks are kept, at least. @default 60_000 */
   leaseMs: number
+  /** Lease of an upload that is to be taken up again, from the last time it was opened or extended. At most `leaseMsMax` of writes with a token. @default 86_400_000 */
+  resumableLeaseMs: number
+  /** Blocks of an upload that may be taken up again are recorded no later than this after they are safe. @default 1_000 */
+  recordMs: number
   /** Blocks of one put under way: one is streamed while the one before is being synced by its owners. @default 2 */
   blocksInFlight: number
   /** Blocks recorded in one log entry of a long put. Keeps the entry near 16 KiB. @default 64 */
@@ -182,6 +186,8 @@ export interface FileOptions {
 export const FILE_DEFAULTS: FileOptions = {
   partitionBytes: 32 * 2 ** 20,
   leaseMs: 60_000,
+  resumableLeaseMs: 86_400_000,
+  recordMs: 1_000,
   blocksInFlight: 2,
   blocksPerEntry: 64,
   replicaQueueBytes: 2 ** 20,

@@ -13,6 +13,7 @@ import {
   type Reply,
 } from '../base/index.ts'
 import {
+  fileAppend,
   fileCheck,
   fileGet,
   fileLocate,
@@ -26,6 +27,7 @@ import {
   namespaceStat,
   namespaceUsage,
   replicationStatus,
+  type AppendReply,
   type CheckedFile,
   type FileEntry,
   type GetReply,
@@ -77,6 +79,12 @@ export interface ClientPutOptions extends AbortOptions {
   partitionBytes?: number
   /** Copies wanted, 1–16. @default 3 */
   replication?: number
+  /** Names this upload, 1–64 of `[0-9A-Za-z_-]`: interrupted, it can be taken up again, as `upload` does it. */
+  token?: string
+  /** With a token: the source begins behind this many partitions, which are stored already. @default 0 */
+  from?: number
+  /** With a token: keep what is stored for a day. @default false: for a minute after the last byte */
+  keep?: boolean
 }
 
 export interface ClientGetOptions extends ReadOptions {
@@ -143,6 +151,23 @@ export class FileClient extends OperatorClient {
       { body: source, timeoutMs: this.#putTimeoutMs, signal },
     )
     return reply
+  }
+
+  /**
+   * Adds to a file; readers see the file of before or all of it. Not repeated by itself: after a lost connection look at the size first.
+   * Errors: NOT_FOUND, WRITE_CONFLICT while another append is open.
+   */
+  async append(
+    path: string,
+    source: AsyncIterable<Uint8Array>,
+    options: AbortOptions = {},
+  ): Promise<AppendReply> {
+    const { head } = await this.#port.call(
+      fileAppend,
+      { path },
+      { body: source, timeoutMs: this.#putTimeoutMs, signal: options.signal },
+    )
+    return head
   }
 
   /**

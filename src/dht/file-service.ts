@@ -7,7 +7,7 @@ import type { FileServicePorts } from './file-ports.ts'
 import { FileChecker } from './file-checker.ts'
 import { FileReader, type OpenedFile, type OpenOptions } from './file-reader.ts'
 import { FileWriter, type OpenFile, type PutResult, type WriteOptions } from './file-writer.ts'
-import { fileGet, filePut } from './messages.ts'
+import { fileAppend, fileGet, filePut } from './messages.ts'
 import { NamespaceService } from './namespace-service.ts'
 import type { BlockStatus } from './namespace-types.ts'
 import { OrphanCollector, type SweepResult } from './orphan-collector.ts'
@@ -27,13 +27,15 @@ export class FileService implements AsyncDisposable {
   constructor(ports: FileServicePorts, options: Partial<FileOptions> = {}) {
     const all = { ...FILE_DEFAULTS, ...options }
     this.#blocks = new BlockService(ports, all)
-    this.#writer = new FileWriter(ports, all, this.#blocks.sink)
     this.#blockReader = new BlockReader(ports, all, (peer, block) => this.#health.reportBad(peer, block))
     this.#health = new BlockHealth(
       ports,
       all,
       (request, signal) => this.#blocks.copy(request, { signal }),
       () => this.#blockReader.counts,
+    )
+    this.#writer = new FileWriter(ports, all, this.#blocks.sink, (path, block, range) =>
+      this.#blockReader.read(path, block, range),
     )
     this.#reader = new FileReader(ports, all, this.#blockReader)
     this.#orphans = new OrphanCollector(ports, all, blockId => this.#blocks.isSurplus(blockId))
@@ -97,6 +99,9 @@ export class FileService implements AsyncDisposable {
     this.#health.register(transport)
     transport.handle(filePut, async ({ head: { path, ...options }, body, signal }) =>
       this.#writer.put(path, body, { ...options, signal }),
+    )
+    transport.handle(fileAppend, async ({ head: { path }, body, signal }) =>
+      this.#writer.append(path, body, { signal }),
     )
     transport.handle(fileGet, async ({ head: { path, ...options }, signal }) => {
       const { body, ...head } = await this.#reader.open(path, { ...options, signal })

@@ -79,9 +79,19 @@ const putRequest = z.object({
   partitionBytes: z.int().positive().max(PARTITION_BYTES_MAX).optional(),
   format: format.optional(),
   replication: z.int().min(1).max(16).optional(),
+  /** Names the upload, so that it can be taken up again. */
+  token: z
+    .string()
+    .regex(/^[\w-]{1,64}$/)
+    .optional(),
+  /** The body begins behind this many partitions, which an earlier request of this token brought. */
+  from: count.optional(),
+  /** Keep what is recorded for a day, not only while bytes come. */
+  keep: z.boolean().optional(),
 })
 const putReply = z.object({
   fileId,
+  /** Of the whole file. */
   bytes: count,
   partitions: count,
   /** Partitions that were committed with fewer copies than wanted; repair tops them up. */
@@ -99,6 +109,19 @@ export const filePut = message({
   request: putRequest,
   reply: putReply,
 })
+
+/** Body: the bytes to add. Refused before any byte is read when the path will not do, or another append is open. */
+export const fileAppend = message({
+  name: 'dht.file.append',
+  from: 'everyone',
+  bodyClass: 'ingress',
+  request: z.object({ path }),
+  reply: putReply.extend({
+    /** Bytes that are new. */
+    appended: count,
+  }),
+})
+export type AppendReply = z.infer<typeof fileAppend.reply>
 
 const getRequest = z.object({
   path,

@@ -10,6 +10,7 @@ import { uploadFile, type Uploaded } from '../../node/files/upload.ts'
 import { attached } from '../attached.ts'
 import { ByteProgress } from '../byte-progress.ts'
 import { describeError, EXIT_FAILED } from '../error-report.ts'
+import { Interrupted } from '../interrupt.ts'
 import type { Settings } from '../settings.ts'
 import { note, print, printBytes, printJson } from '../terminal.ts'
 import { counted, humanBytes, humanMs } from '../units.ts'
@@ -20,6 +21,7 @@ export interface PutOptions extends Pick<
   ClientPutOptions,
   'overwrite' | 'parents' | 'partitionBytes' | 'format' | 'replication'
 > {
+  resume?: boolean
   parallel?: number
   quiet?: boolean
 }
@@ -68,13 +70,14 @@ async function putOne(local: string, path: string, options: PutOptions, settings
     })
     const storing = uploadFile(mesh.fs, source, target, {
       ...chosen(options),
+      resume: options.resume === true,
       signal,
       onBytes: bytes => progress.add(bytes),
-      onRetry: error => {
-        if (!settings.json) note(retryLine(error))
+      onRetry: (error, resumedAt) => {
+        if (!settings.json) note(retryLine(error, resumedAt))
       },
     })
-    const stored = await advised(storing, putAdvice(options))
+    const stored = await advised(hinted(storing, options), putAdvice(options))
     progress[Symbol.dispose]()
     if (settings.json) printJson({ ...stored, path: target })
     else print(storedLine(target, stored, performance.now() - startedMs))
@@ -100,6 +103,7 @@ async function putTrees(
     const storing = uploadTrees(mesh.fs, trees, path, {
       ...chosen(options),
       ...(options.parallel !== undefined && { parallel: options.parallel }),
+      resume: options.resume === true,
       signal,
       onBytes: bytes => progress.add(bytes),
       onFile: file => {
@@ -111,7 +115,7 @@ async function putTrees(
       },
       onFailed: (failed, error) => moved.failed.push({ path: failed, error }),
     })
-    await advised(storing, putAdvice(options))
+    await advised(hinted(storing, options), putAdvice(options))
     progress[Symbol.dispose]()
     report(path, moved, performance.now() - startedMs, settings)
   })
@@ -144,15 +148,28 @@ function putAdvice({ overwrite, parents }: PutOptions): Parameters<typeof advise
   }
 }
 
-function retryLine(error: unknown): string {
-  return `${error instanceof Error ? error.message : String(error)}; beginning again`
+/** Whoever interrupts a resumable upload is told what is left of it. */
+async function hinted<T>(work: Promise<T>, { resume }: PutOptions): Promise<T> {
+  try {
+    return await work
+  } catch (error) {
+    if (resume === true && error instanceof Interrupted)
+      note('what is stored stays for a day: the same command goes on from there')
+    throw error
+  }
+}
+
+function retryLine(error: unknown, resumedAt: number): string {
+  const why = error instanceof Error ? error.message : String(error)
+  return `${why}; going on${resumedAt > 0 ? ` behind the first ${humanBytes(resumedAt)}` : ''}`
 }
 
 function storedLine(path: string, stored: Uploaded, tookMs: number): string {
-  const { bytes, partitions, unchanged } = stored
+  const { bytes, partitions, resumedAt = 0, unchanged } = stored
   const what = `${path}: ${humanBytes(bytes)} in ${counted(partitions, 'partition')}`
   if (unchanged === true) return `${what}, was there already with the same bytes`
-  return `${what}, ${humanMs(tookMs)}`
+  const resumed = resumedAt > 0 ? ` (${humanBytes(resumedAt)} of it was stored before)` : ''
+  return `${what}, ${humanMs(tookMs)}${resumed}`
 }
 
 function noteDegraded(degraded: number, settings: Settings): void {

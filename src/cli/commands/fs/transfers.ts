@@ -17,6 +17,7 @@ function put(): Command {
     .argument('<local...>', 'files, folders, or - for standard input; then where in the mesh')
     .option('--overwrite', 'replace files that are there')
     .option('--parents', 'make missing directories')
+    .option('--resume', 'keep what is stored when interrupted, and go on from there the next time')
     .option('--parallel <n>', 'files under way at a time (default: 16)', wholeNumber('--parallel', 1, 256))
     .option(
       '--partition-bytes <n>',

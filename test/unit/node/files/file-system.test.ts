@@ -10,13 +10,17 @@ import { seededRandom } from '../../../../src/base/index.ts'
 import { FileSystem } from '../../../../src/node/files/file-system.ts'
 import { scanLocal } from '../../../../src/node/files/local-tree.ts'
 import { uploadTrees } from '../../../../src/node/files/upload-tree.ts'
-import { bytesOf, chunked, DhtMesh } from '../../../support/dht-mesh.ts'
+import { bytesOf, chunked, DhtMesh, eventually } from '../../../support/dht-mesh.ts'
 import { tempFolder } from '../../../support/temp-folder.ts'
 
 let mesh: DhtMesh
 let fs: FileSystem
 beforeEach(async () => {
-  mesh = await DhtMesh.start(['ada', 'bob', 'cyd'], { replicaStallMs: 3_000, lateReplicaMs: 3_000 })
+  mesh = await DhtMesh.start(['ada', 'bob', 'cyd'], {
+    replicaStallMs: 3_000,
+    lateReplicaMs: 3_000,
+    recordMs: 0,
+  })
   fs = new FileSystem(mesh.port('ada'), { random: seededRandom(7) })
 })
 afterEach(async () => mesh[Symbol.asyncDispose]())
@@ -159,6 +163,23 @@ describe('following a file', () => {
     expect(seen).toEqual(['one\n', 'replaced', 'two\n', 'gone', 'three\n'])
   })
 
+  it('shows what is appended, byte for byte, and takes it for the same file', async () => {
+    await put('/grows', 'one\n')
+    const stop = new AbortController()
+    let seen = ''
+    const following = (async () => {
+      for await (const event of fs.follow('/grows', { pollMs: 5, signal: stop.signal })) {
+        expect(event.type).toBe('bytes')
+        if (event.type === 'bytes') seen += Buffer.from(event.bytes).toString()
+        if (seen.endsWith('three\n')) stop.abort(new Error('enough'))
+      }
+    })()
+    await fs.append('/grows', chunked(Buffer.from('two\n')))
+    await fs.append('/grows', chunked(Buffer.from('three\n')))
+    await expect(following).rejects.toThrow('enough')
+    expect(seen).toMatch(/^(two\n)?three\n$/)
+  })
+
   it('needs a file to begin with', async () => {
     await expect(fs.follow('/nope').next()).rejects.toMatchObject({ code: 'NOT_FOUND' })
   })
@@ -185,6 +206,44 @@ describe('uploads', () => {
     expect(stored.bytes).toBe(bytes.length)
     expect(sent).toBe(bytes.length)
     expect((await bytesOf(new FileSystem(mesh.port('bob')).get('/big.bin'))).equals(bytes)).toBe(true)
+  })
+
+  it('that may be resumed go on where they were cut, also from another process, and a finished one is left as it is', async () => {
+    await using folder = await tempFolder('upload')
+    const local = join(folder.path, 'big.bin')
+    const bytes = patterned(600_000)
+    await writeFile(local, bytes)
+    const options = { format: 'binary', partitionBytes: 5_000, resume: true } as const
+    const stop = new AbortController()
+    const cut = fs.upload(local, '/big.bin', { ...options, signal: stop.signal })
+    await eventually(
+      'some of it to be recorded',
+      () => (mesh.namespace.openWritesAt('/big.bin')[0]?.blocks.length ?? 0) > 5,
+    )
+    stop.abort(new Error('cut'))
+    await expect(cut).rejects.toThrow()
+    const [open] = mesh.namespace.openWritesAt('/big.bin')
+    const keptBytes = open!.blocks.length * 5_000
+    expect(keptBytes).toBeGreaterThan(0)
+
+    const other = new FileSystem(mesh.port('bob'))
+    const stored = await other.upload(local, '/big.bin', options)
+    expect(stored).toMatchObject({
+      resumedAt: expect.toSatisfy((at: number) => at >= keptBytes),
+      bytes: bytes.length,
+    })
+    expect((await bytesOf(other.get('/big.bin'))).equals(bytes)).toBe(true)
+    expect(await other.upload(local, '/big.bin', options)).toMatchObject({ unchanged: true })
+
+    await writeFile(local, Buffer.alloc(600_000, 1))
+    await expect(other.upload(local, '/big.bin', options)).rejects.toMatchObject({ code: 'ALREADY_EXISTS' })
+  })
+
+  it('of a source that can be read only once cannot be resumed, and say so', async () => {
+    await expect(fs.upload('-', '/x', { resume: true })).rejects.toMatchObject({
+      code: 'LOCAL_FILE',
+      message: /read only once/,
+    })
   })
 
   it('are refused at once for what another try cannot change', async () => {
