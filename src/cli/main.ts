@@ -3,9 +3,12 @@ import { Command, CommanderError } from 'commander'
 import { cancelCommand, jobsCommand } from './commands/jobs.ts'
 import { chaosCommand } from './commands/chaos.ts'
 import { downCommand } from './commands/down.ts'
+import { drainCommand, weighCommand } from './commands/drain.ts'
 import { fsCommand } from './commands/fs.ts'
 import { leaderCommand } from './commands/leader.ts'
 import { peerCommand } from './commands/peer.ts'
+import { planCommand } from './commands/plan.ts'
+import { recoverCommand } from './commands/recover.ts'
 import { replCommand } from './commands/repl.ts'
 import { runCommand } from './commands/run.ts'
 import { statusCommand } from './commands/status.ts'
@@ -74,6 +77,10 @@ function program(): Command {
     jobsCommand(),
     cancelCommand(),
     leaderCommand(),
+    recoverCommand(),
+    drainCommand(),
+    weighCommand(),
+    planCommand(),
     chaosCommand(),
     downCommand(),
   ]

@@ -8,13 +8,14 @@ import type { PeerId } from '../base/index.ts'
 import type { DiskSpaceOptions } from './config.ts'
 import { DiskSpace } from './disk-space.ts'
 import type { OpenFile, SpaceState } from './disk-space.ts'
-import { replaceFile, sumInSlices, syncDirectory, TEMPORARY_SUFFIX } from './durable-file.ts'
+import { replaceFile, syncDirectory, TEMPORARY_SUFFIX } from './durable-file.ts'
 import { finishSettingAside, readLife, readSummed, setAside, summed, writeLife } from './log-damage.ts'
 import type { LifeRecord } from './log-damage.ts'
 import { corrupt, encodeEntry, LogSegment, segmentFirstIndex } from './log-segment.ts'
 import type { LogStore, StoredLog } from './log-store.ts'
 import { peerId } from './messages.ts'
 import type { HardState, PersistEffect, RaftEntry, Snapshot } from './raft-types.ts'
+import { readSnapshotFile, snapshotIndex, snapshotName, snapshotParts } from './snapshot-file.ts'
 
 export interface DiskLogStoreOptions {
   /** A segment is closed when it has grown to this: what is deleted, and read back, at a time. @default 16 MiB */
@@ -42,23 +43,11 @@ const MARK_FILE = 'mark'
 const MARK_BYTES = 12
 /** Who votes, as of the last entry that said so: whether a damaged log can be fetched from others. */
 const VOTERS_FILE = 'voters'
-const SNAPSHOT_MAGIC = Buffer.from('SHOALSN1')
-/** Magic, sum, length of the head. */
-const SNAPSHOT_PREFIX_BYTES = 16
-const SNAPSHOT_NAME = /^snap-(\d{16})$/
-
 const hardStateSchema = z.object({
   term: z.number(),
   votedFor: peerId.optional(),
   /** Every entry up to here was durable when this was written: if it is missing now, it was not a crash that took it. */
   durableIndex: z.number(),
-})
-
-const snapshotMetaSchema = z.object({
-  index: z.number(),
-  term: z.number(),
-  timeMs: z.number(),
-  voters: z.array(peerId),
 })
 
 /**
@@ -151,13 +140,10 @@ export class DiskLogStore implements LogStore {
       if (name.endsWith(TEMPORARY_SUFFIX)) await unlink(path.join(this.#directory, name))
     }
     if (names.includes(HARD_STATE_FILE)) await this.#loadHardState()
-    else if (names.some(name => segmentFirstIndex(name) !== undefined || SNAPSHOT_NAME.test(name)))
+    else if (names.some(name => segmentFirstIndex(name) !== undefined || snapshotIndex(name) !== undefined))
       throw corrupt(path.join(this.#directory, HARD_STATE_FILE), 0, 'term and vote are gone')
     this.#markedIndex = Math.max(this.#markedIndex, await this.#readMark())
-    this.#snapshots = names.flatMap(name => {
-      const digits = SNAPSHOT_NAME.exec(name)?.[1]
-      return digits === undefined ? [] : [Number(digits)]
-    })
+    this.#snapshots = names.flatMap(name => snapshotIndex(name) ?? [])
     let entries = await this.#loadSegments(
       names.flatMap(name => {
         const firstIndex = segmentFirstIndex(name)
@@ -238,7 +224,8 @@ export class DiskLogStore implements LogStore {
     await this.#space.stopped()
     await this.#closeFiles()
     // What could not be read must not be written over.
-    if (isLoaded && durableIndex !== this.#markedIndex) await this.#writeHardState(this.#hardState, durableIndex)
+    if (isLoaded && durableIndex !== this.#markedIndex)
+      await this.#writeHardState(this.#hardState, durableIndex)
   }
 
   async #closeFiles(): Promise<void> {
@@ -374,15 +361,11 @@ export class DiskLogStore implements LogStore {
   // ---- Snapshots
 
   async #writeSnapshot(snapshot: Snapshot, reset: boolean): Promise<void> {
-    const { data, ...meta } = snapshot
+    const { data: _, ...meta } = snapshot
     if (reset && this.#lastIndex > meta.index) await this.#lowerMarks(meta.index)
-    const head = pack(meta)
-    const prefix = Buffer.alloc(SNAPSHOT_PREFIX_BYTES)
-    SNAPSHOT_MAGIC.copy(prefix)
-    prefix.writeUInt32LE(head.byteLength, 12)
-    prefix.writeUInt32LE(await sumInSlices([prefix.subarray(12), head, data]), 8)
+    const parts = await snapshotParts(snapshot)
     const file = this.#snapshotFile(snapshot.index)
-    await this.#space.use(() => replaceFile(file, [prefix, head, data], this.#openFile))
+    await this.#space.use(() => replaceFile(file, parts, this.#openFile))
     if (reset) await this.#noteVoters(meta.voters)
     this.#snapshots.push(snapshot.index)
     // A leader's snapshot replaces everything: the older one no longer leads to it through the log.
@@ -416,22 +399,11 @@ export class DiskLogStore implements LogStore {
     throw corrupt(this.#snapshotFile(newest), 0, 'no snapshot is readable from which the log goes on')
   }
 
-  /** Undefined when it is damaged. */
   async #readSnapshotFile(index: number): Promise<Snapshot | undefined> {
-    await using handle = await open(this.#snapshotFile(index), 'r')
-    const bytes = await handle.readFile()
-    if (bytes.byteLength < SNAPSHOT_PREFIX_BYTES || !bytes.subarray(0, 8).equals(SNAPSHOT_MAGIC))
-      return undefined
-    if ((await sumInSlices([bytes.subarray(12)])) !== bytes.readUInt32LE(8)) return undefined
-    const dataAt = SNAPSHOT_PREFIX_BYTES + bytes.readUInt32LE(12)
-    const meta = snapshotMetaSchema.parse(unpack(bytes.subarray(SNAPSHOT_PREFIX_BYTES, dataAt)))
-    return {
-      ...meta,
-      data: new Uint8Array(bytes.buffer, bytes.byteOffset + dataAt, bytes.byteLength - dataAt),
-    }
+    return await readSnapshotFile(this.#snapshotFile(index))
   }
 
   #snapshotFile(index: number): string {
-    return path.join(this.#directory, `snap-${String(index).padStart(16, '0')}`)
+    return path.join(this.#directory, snapshotName(index))
   }
 }

@@ -87,6 +87,25 @@ function hasRecordAfter(bytes: Buffer, offset: number, index: number): boolean {
   return false
 }
 
+/** As many whole records as there are from the start; `isWhole` when nothing but those is there. Reads only. */
+export function readableEntries(
+  bytes: Buffer,
+  firstIndex: number,
+): { entries: RaftEntry[]; isWhole: boolean } {
+  const entries: RaftEntry[] = []
+  if (!bytes.subarray(0, MAGIC.byteLength).equals(MAGIC)) return { entries, isWhole: false }
+  let offset = MAGIC.byteLength
+  while (offset < bytes.byteLength) {
+    const record = recordAt(bytes, offset)
+    if (record === undefined) break
+    const entry = decodeRecord('', offset, record)
+    if (entry.index !== firstIndex + entries.length) break
+    entries.push(entry)
+    offset += record.byteLength
+  }
+  return { entries, isWhole: offset === bytes.byteLength }
+}
+
 export class LogSegment {
   readonly file: string
   readonly firstIndex: number

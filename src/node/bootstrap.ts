@@ -29,10 +29,13 @@ export async function bootstrap(
   const identity = await loadIdentity(directory.path)
   const record = await directory.readMesh()
   const seeds = options.join ?? []
-  const founding = record === undefined && seeds.length === 0
-  const secret = await meshSecret(directory, options.meshKey, record !== undefined, founding)
+  // Also one that was cut off before its log was made: others may have joined it by then.
+  const founding = record === undefined ? seeds.length === 0 : record.founding === true
+  const secret = await meshSecret(directory, options.meshKey, record !== undefined && !founding, founding)
   const name = options.name ?? record?.name ?? identity.id.slice(-6)
   const known = record?.meshId ?? (founding ? asMeshId(randomBytes(16).toString('hex')) : undefined)
+  if (founding && known !== undefined)
+    await directory.writeMesh({ meshId: known, name, generation: 1, founding })
   const transport = await PeerTransport.open({
     key: identity.key,
     secret,
@@ -47,8 +50,9 @@ export async function bootstrap(
   try {
     const meshId = known ?? (await askMeshId(transport, seeds, log, options.signal))
     const directoryId = await directoryIdOf(directory)
-    // The founder records its mesh only once its log says so too: see `recordMesh`.
-    if (!founding) await directory.writeMesh({ meshId, name, generation: (record?.generation ?? 0) + 1 })
+    // The founder records its mesh as founded only once its log says so too: see `createPeer`.
+    if (!founding)
+      await directory.writeMesh({ ...record, meshId, name, generation: (record?.generation ?? 0) + 1 })
     return { transport, meshId, name, genesis: founding, directoryId }
   } catch (error) {
     await transport.close()

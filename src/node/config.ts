@@ -82,6 +82,8 @@ export const PEER = {
   partLeaseMs: 600_000,
   /** After saying good-bye, so that the word gets round. */
   leaveLingerMs: 500,
-  /** Everything of a peer that stops must be done in this time. */
-  stopTimeoutMs: 5_000,
+  /** Between two looks of a draining peer at what still keeps it… */
+  drainLookMs: 500,
+  /** …and how long one may take. */
+  drainViewMs: 30_000,
 } as const

@@ -14,6 +14,10 @@ export interface MeshRecord {
   name: string
   /** Rises with each start of the peer on this directory. */
   generation: number
+  /** The founder has not made its log yet: a start that finds this founds that mesh. */
+  founding?: boolean
+  /** The mesh id before a majority was given up for lost. */
+  recoveredFrom?: MeshId
 }
 
 const MESH_FILE = 'mesh.json'
@@ -27,6 +31,12 @@ const meshRecord = z.object({
     .transform(asMeshId),
   name: z.string().min(1).max(64),
   generation: z.int().nonnegative(),
+  founding: z.boolean().optional(),
+  recoveredFrom: z
+    .string()
+    .regex(/^[0-9a-f]{32}$/)
+    .transform(asMeshId)
+    .optional(),
 })
 
 /**
@@ -73,19 +83,7 @@ export class DataDirectory implements AsyncDisposable {
 
   /** @returns undefined before the peer belongs to a mesh. @throws DATA_DIR_INVALID when the file is damaged. */
   async readMesh(): Promise<MeshRecord | undefined> {
-    let text: string
-    try {
-      text = await readFile(join(this.path, MESH_FILE), 'utf8')
-    } catch (error) {
-      if (isErrno(error, 'ENOENT')) return undefined
-      throw invalid(this.path, `cannot read ${MESH_FILE}: ${textOf(error)}`, error)
-    }
-    const parsed = meshRecord.safeParse(parseJson(text))
-    if (!parsed.success) {
-      throw invalid(this.path, `${MESH_FILE} is damaged: ${z.prettifyError(parsed.error)}`, parsed.error)
-    }
-    const { meshId, name, generation } = parsed.data
-    return { meshId, name, generation }
+    return await readMeshRecord(this.path)
   }
 
   /** Durable when it returns, and never seen half-written. */
@@ -109,6 +107,29 @@ export class DataDirectory implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#lock[Symbol.asyncDispose]()
+  }
+}
+
+/** The same of a directory that may be in use. @returns undefined before the peer belongs to a mesh. @throws DATA_DIR_INVALID when the file is damaged. */
+export async function readMeshRecord(directory: string): Promise<MeshRecord | undefined> {
+  let text: string
+  try {
+    text = await readFile(join(directory, MESH_FILE), 'utf8')
+  } catch (error) {
+    if (isErrno(error, 'ENOENT')) return undefined
+    throw invalid(directory, `cannot read ${MESH_FILE}: ${textOf(error)}`, error)
+  }
+  const parsed = meshRecord.safeParse(parseJson(text))
+  if (!parsed.success) {
+    throw invalid(directory, `${MESH_FILE} is damaged: ${z.prettifyError(parsed.error)}`, parsed.error)
+  }
+  const { meshId, name, generation, founding, recoveredFrom } = parsed.data
+  return {
+    meshId,
+    name,
+    generation,
+    ...(founding === true && { founding }),
+    ...(recoveredFrom !== undefined && { recoveredFrom }),
   }
 }
 

@@ -11,6 +11,14 @@ import {
   type LeaderWhy,
   type PeerStatus,
 } from './log-messages.ts'
+import {
+  drainPeer,
+  drainStatus,
+  planIfPeerDies,
+  weighPeer,
+  type DeathPlan,
+  type DrainProgress,
+} from './placement-messages.ts'
 import type { MeshAccess } from './mesh-access.ts'
 import { MeshFiles } from './mesh-files.ts'
 
@@ -82,6 +90,38 @@ export class Mesh extends DatasetContext implements AsyncDisposable {
    */
   async fillDisk(forMs: number, options: AbortOptions = {}): Promise<void> {
     await this.#access.callAttached(chaosFill, { forMs }, options)
+  }
+
+  /** Why who leads leads, as the attached peer and, when it answers, the leader saw it. Works without a leader. */
+  async leaderWhy(options: AbortOptions = {}): Promise<LeaderWhy> {
+    return (await this.#access.callAttached(leaderWhy, {}, options)).head
+  }
+
+  /**
+   * Marks a member (name or id) as draining: its data and its vote go elsewhere, then it leaves and stops. Answers at once; see
+   * `drainStatus`. @throws DRAIN_REFUSED when too few peers are left, CONFIG_INVALID when there is no such member.
+   */
+  async drain(
+    peer: string,
+    options: AbortOptions & { cancel?: boolean; degraded?: boolean } = {},
+  ): Promise<DrainProgress> {
+    const { cancel, degraded, ...rest } = options
+    return (await this.#access.callAttached(drainPeer, { peer, cancel, degraded }, rest)).head
+  }
+
+  /** How far a drain is. */
+  async drainStatus(peer: string, options: AbortOptions = {}): Promise<DrainProgress> {
+    return (await this.#access.callAttached(drainStatus, { peer }, options)).head
+  }
+
+  /** Changes a member's share of the data while it runs; 0 takes none. */
+  async weigh(peer: string, weight: number, options: AbortOptions = {}): Promise<void> {
+    await this.#access.callAttached(weighPeer, { peer, weight }, options)
+  }
+
+  /** What would be copied, and what would be in danger, if that member died now. */
+  async planIfPeerDies(peer: string, options: AbortOptions = {}): Promise<DeathPlan> {
+    return (await this.#access.callAttached(planIfPeerDies, { peer }, options)).head
   }
 
   /** Jobs that the mesh remembers, oldest first. */

@@ -25,6 +25,8 @@ import { MembershipDriver, type LeaderView } from '../gossip/index.ts'
 import { bootstrap, type Bootstrapped } from './bootstrap.ts'
 import { ChaosOrders } from './chaos-orders.ts'
 import { MEMBERS_KEEPER, PEER } from './config.ts'
+import { DrainWatch } from './drain-watch.ts'
+import { handlePlacementOrders } from './placement-orders.ts'
 import { DataDirectory } from './data-directory.ts'
 import { answerWhy } from './election-view.ts'
 import { Executor } from './executor/executor.ts'
@@ -56,6 +58,8 @@ export interface Peer extends AsyncDisposable {
   ready(options?: { signal?: AbortSignal; timeoutMs?: number; peers?: number }): Promise<void>
   /** Settles when the peer cannot go on: its disk failed, or the mesh refused it. */
   readonly failed: Promise<ShoalError>
+  /** Resolves when it was drained (`shoal drain`): it has taken leave of the mesh and is to be stopped. */
+  readonly drained: Promise<void>
   /** Takes leave of the mesh (its copies are made elsewhere), then stops. */
   leave(): Promise<void>
   stop(): Promise<void>
@@ -124,6 +128,8 @@ class RunningPeer implements Peer {
   readonly #log: Logger
   readonly #closing = new AbortController()
   readonly #failure = Promise.withResolvers<ShoalError>()
+  readonly #drained = Promise.withResolvers<void>()
+  readonly #drainWatch: DrainWatch
   readonly #leaderListeners = new Set<() => void>()
   readonly #startedMs = systemClock.nowMs()
   #admitted = false
@@ -159,7 +165,10 @@ class RunningPeer implements Peer {
       logger: log.child({ part: 'members' }),
     })
     const filePorts = (this.#ports = this.#filePorts(store))
-    this.#files = new FileService(filePorts)
+    this.#files = new FileService(
+      filePorts,
+      options.copyBytesPerSecond === undefined ? {} : { copyBytesPerSecond: options.copyBytesPerSecond },
+    )
     giveUpFailedStore({ self: this.id, store, meshLog, log, signal: this.#closing.signal })
     this.#repair = new RepairDriver(
       {
@@ -206,7 +215,30 @@ class RunningPeer implements Peer {
       isAlive: peer => this.#isAlive(peer),
       log,
     })
+    this.#drainWatch = new DrainWatch({
+      self: this.id,
+      ...handlePlacementOrders({
+        transport,
+        meshLog,
+        files: filePorts,
+        graceMs: options.repair?.graceMs,
+        bytesPerSecond: options.copyBytesPerSecond,
+      }),
+      readBarrier: barrier => meshLog.readBarrier(barrier),
+      leads: () => meshLog.log.status().role === 'leader',
+      handOver: () => meshLog.log.handOver({ timeoutMs: 1_000 }),
+      onDrained: () => {
+        this.#membership.leave()
+        // So that the word gets round.
+        setTimeout(() => this.#drained.resolve(), PEER.leaveLingerMs)
+      },
+      log: log.child({ part: 'drain' }),
+    })
     this.mesh = new Mesh(this.#access(), log)
+  }
+
+  get drained(): Promise<void> {
+    return this.#drained.promise
   }
 
   get failed(): Promise<ShoalError> {
@@ -260,6 +292,7 @@ class RunningPeer implements Peer {
     }
     if (seeds.length > 0) this.#membership.join(seeds)
     this.mesh.start()
+    this.#drainWatch.start()
     void this.#askToBeMember()
   }
 
@@ -302,6 +335,7 @@ class RunningPeer implements Peer {
   async close(): Promise<void> {
     if (this.#closing.signal.aborted) return
     this.#closing.abort(new ShoalError('CANCELLED', { what: 'this peer, which is stopping' }))
+    this.#drainWatch[Symbol.dispose]()
     await this.mesh.closeJobs()
     this.#role.resign()
     await this.#executor.close()
@@ -316,6 +350,7 @@ class RunningPeer implements Peer {
   /** Until the log says so this peer is a guest: it feeds on nothing and holds nothing. */
   async #askToBeMember(): Promise<void> {
     const { signal } = this.#closing
+    let pauseMs: number = MEMBERS_KEEPER.joinRetryMinMs
     for (;;) {
       try {
         const result = await this.#meshLog.proposeMember(
@@ -325,6 +360,7 @@ class RunningPeer implements Peer {
             name: this.name,
             addresses: this.#transport.addresses(),
             labels: this.#labels(),
+            ...(this.#options.weight === undefined ? {} : { weight: this.#options.weight }),
             directoryId: this.#base.directoryId,
           },
           { signal },
@@ -338,7 +374,9 @@ class RunningPeer implements Peer {
       } catch (error) {
         if (signal.aborted) return
         this.#log.debug({ error: toWire(error) }, 'not admitted yet')
-        await sleep(MEMBERS_KEEPER.joinRetryMinMs, { signal }).catch(() => {})
+        // Jittered: a mesh that comes up as a whole must not ask its leader all at once.
+        await sleep(pauseMs * (0.5 + systemRandom.next()), { signal }).catch(() => {})
+        pauseMs = Math.min(pauseMs * 2, MEMBERS_KEEPER.joinRetryMaxMs)
       }
     }
   }

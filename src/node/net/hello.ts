@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto'
 import { z } from 'zod'
 import { asMeshId, pack, ShoalError, unpack } from '../../base/index.ts'
 import type { MeshId } from '../../base/index.ts'
@@ -56,9 +57,30 @@ export function decodeHello(payload: Uint8Array): Hello {
   throw new ShoalError('BAD_MESSAGE', { type: 'hello', reason }, `the remote's hello is malformed: ${reason}`)
 }
 
+/** Generations of one mesh differ in the last digits of their ids only. */
+const LINEAGE_CHARS = 24
+
+/** The id of the next generation of a mesh: another id, of which everybody can see whence it comes. */
+export function nextGeneration(mesh: MeshId): MeshId {
+  const drawn = randomBytes((mesh.length - LINEAGE_CHARS) / 2).toString('hex')
+  return asMeshId(mesh.slice(0, LINEAGE_CHARS) + drawn)
+}
+
+export function isSameLineage(a: MeshId, b: MeshId): boolean {
+  return a.slice(0, LINEAGE_CHARS) === b.slice(0, LINEAGE_CHARS)
+}
+
 /** @throws MESH_MISMATCH when both know their mesh and it is not the same. */
 export function checkMesh(mine: MeshId | undefined, theirs: MeshId | undefined): void {
   if (mine === undefined || theirs === undefined || mine === theirs) return
+  if (isSameLineage(mine, theirs)) {
+    throw new ShoalError(
+      'MESH_MISMATCH',
+      { mine, theirs },
+      `the other end is of generation ${theirs} of this mesh, not of ${mine}: one of the two was recovered by \`shoal recover --unsafe\`. ` +
+        'Stop the peer of the generation before and bring it over, with its blocks: `shoal recover --rejoin MESH_ID DIRECTORY`.',
+    )
+  }
   throw new ShoalError(
     'MESH_MISMATCH',
     { mine, theirs },

@@ -1,4 +1,5 @@
 export type { ChannelLimits, TransportLimits } from './config.ts'
+export { isSameLineage, nextGeneration } from './hello.ts'
 export type { Role } from './hello.ts'
 export { loadIdentity, passingIdentity } from './identity.ts'
 export type { Identity } from './identity.ts'
