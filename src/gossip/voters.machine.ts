@@ -140,6 +140,8 @@ export class VotersMachine {
     // Even: half-way through growth or a replacement, perhaps another leader's.
     if (voters.length % 2 === 0) {
       if (voters.length >= 4 && voters.length > target && this.#goneSinceMs.size === 0) {
+        // The one too many is the leader itself: whoever leads next removes it.
+        if (draining === self) return undefined
         const surplus = this.#mostDispensable(view, places)
         return surplus && without(surplus, `${surplus} is one more than the ${target} that are wanted`)
       }

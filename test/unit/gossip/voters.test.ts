@@ -12,6 +12,11 @@ class Leader {
   hosts = new Map<string, string>()
   matches = new Map<string, number>()
   silent = new Map<string, number>()
+  zones = new Map<string, string>()
+  draining = new Set<string>()
+  quarantined = new Set<string>()
+  /** Peers that lost their log, until a change of the voters names them. */
+  forgot = new Set<string>()
   live: string[]
   mayChange = true
   lastIndex = 1_000
@@ -34,8 +39,15 @@ class Leader {
         peer: asPeerId(peer),
         match: this.matches.get(peer) ?? this.lastIndex,
         silentMs: this.silent.get(peer) ?? 0,
+        forgot: this.forgot.has(peer),
       })),
-      live: this.live.map(peer => ({ peerId: asPeerId(peer), host: this.hosts.get(peer) ?? `host-${peer}` })),
+      live: this.live.map(peer => ({
+        peerId: asPeerId(peer),
+        host: this.hosts.get(peer) ?? `host-${peer}`,
+        zone: this.zones.get(peer) ?? '',
+        draining: this.draining.has(peer),
+        quarantined: this.quarantined.has(peer),
+      })),
     }
   }
 
@@ -44,6 +56,11 @@ class Leader {
     const from = this.history.length
     for (const end = this.nowMs + ms; this.nowMs < end; this.nowMs += 100) {
       for (const { voters } of this.machine.step({ type: 'ticked', view: this.view() }, this.nowMs)) {
+        const changed = [...voters, ...this.voters].filter(
+          peer => voters.includes(peer) !== this.voters.includes(peer),
+        )
+        expect(changed).toHaveLength(1)
+        this.forgot.delete(changed[0]!)
         this.voters = voters
         this.history.push(voters.join(''))
       }
@@ -161,5 +178,75 @@ describe('voters', () => {
     leader.machine.step({ type: 'leadership-lost' }, leader.nowMs)
     expect(leader.run(9_900)).toEqual([])
     expect(leader.run(1_000)).toEqual(['ab', 'abd'])
+  })
+
+  test('a draining voter is replaced first, and only then removed', () => {
+    const leader = new Leader('abcd', 'abc')
+    leader.draining.add('c')
+    expect(leader.run(5_000)).toEqual(['abcd', 'abd'])
+    expect(leader.run(60_000)).toEqual([])
+  })
+
+  test('a draining leader is replaced, but never removes itself', () => {
+    const leader = new Leader('abcd', 'abc')
+    leader.draining.add('a')
+    expect(leader.run(60_000)).toEqual(['abcd'])
+  })
+
+  test('a draining voter that nobody can replace goes all the same, for the rest want fewer', () => {
+    const leader = new Leader('abc', 'abc')
+    leader.draining.add('c')
+    expect(leader.run(60_000)).toEqual(['ab'])
+  })
+
+  test('a draining voter stays while the others could not commit without it', () => {
+    const leader = new Leader('abc', 'abc')
+    leader.draining.add('c')
+    leader.live = ['a', 'c']
+    expect(leader.run(60_000)).toEqual([])
+  })
+
+  test('draining and quarantined learners are no candidates', () => {
+    const leader = new Leader('abcde', 'abc')
+    leader.draining.add('d')
+    leader.quarantined.add('e')
+    leader.live = ['a', 'b', 'd', 'e']
+    expect(leader.run(60_000)).toEqual([])
+  })
+
+  test('a voter that lost its log is removed when it has caught up, and promoted again', () => {
+    const leader = new Leader('abc', 'abc')
+    leader.forgot.add('c')
+    leader.matches.set('c', 0)
+    expect(leader.run(20_000)).toEqual([])
+    leader.matches.delete('c')
+    expect(leader.run(5_000)).toEqual(['ab', 'abc'])
+  })
+
+  test('a voter that lost its log is not removed while the rest has no majority', () => {
+    const leader = new Leader('abc', 'abc')
+    leader.forgot.add('c')
+    leader.live = ['a', 'c']
+    expect(leader.run(60_000)).toEqual([])
+  })
+
+  test('zones without a voter come before hosts without one', () => {
+    const leader = new Leader('abcde')
+    for (const peer of 'abc') leader.zones.set(peer, 'west')
+    for (const peer of 'de') leader.zones.set(peer, 'east')
+    leader.live = ['a', 'b', 'c', 'd']
+    expect(leader.run(5_000)[0]).toBe('ad')
+  })
+
+  test('a learner in a zone without a voter takes the place of one of several in a zone', () => {
+    const leader = new Leader('abcd', 'abc')
+    for (const peer of 'abc') leader.zones.set(peer, 'west')
+    leader.zones.set('d', 'east')
+    const steps = leader.run(10_000)
+    expect(steps[0]).toBe('abcd')
+    expect(leader.voters).toHaveLength(3)
+    expect(leader.voters).toContain('d')
+    expect(leader.voters).toContain('a')
+    expect(leader.run(60_000)).toEqual([])
   })
 })
