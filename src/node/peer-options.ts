@@ -1,5 +1,5 @@
 import type { Logger } from '../base/index.ts'
-import type { RepairDriverOptions } from '../dht/index.ts'
+import type { FileOptions, RepairDriverOptions } from '../dht/index.ts'
 import type { DiskSpaceOptions, MembershipOptions, RaftOptions, VotersOptions } from '../gossip/index.ts'
 
 export interface PeerOptions {
@@ -51,5 +51,7 @@ export interface PeerOptions {
   /** Room kept on the disk for metadata. */
   metadataSpace?: Partial<DiskSpaceOptions>
   repair?: RepairDriverOptions
+  /** Bounds and times of files and blocks: the scrub, the audit, hedged reads, garbage. */
+  files?: Partial<FileOptions>
   signal?: AbortSignal
 }

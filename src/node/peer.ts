@@ -165,10 +165,10 @@ class RunningPeer implements Peer {
       logger: log.child({ part: 'members' }),
     })
     const filePorts = (this.#ports = this.#filePorts(store))
-    this.#files = new FileService(
-      filePorts,
-      options.copyBytesPerSecond === undefined ? {} : { copyBytesPerSecond: options.copyBytesPerSecond },
-    )
+    this.#files = new FileService(filePorts, {
+      ...options.files,
+      ...(options.copyBytesPerSecond === undefined ? {} : { copyBytesPerSecond: options.copyBytesPerSecond }),
+    })
     giveUpFailedStore({ self: this.id, store, meshLog, log, signal: this.#closing.signal })
     this.#repair = new RepairDriver(
       {
