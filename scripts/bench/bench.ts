@@ -13,6 +13,7 @@ import { idle } from './idle.ts'
 import { iterations } from './iterations.ts'
 import { latency } from './latency.ts'
 import { membership } from './membership.ts'
+import { placement } from './placement.ts'
 import { namespace } from './namespace.ts'
 import { pageRank } from './page-rank.ts'
 import { groupBy, join } from './sets.ts'
@@ -32,6 +33,7 @@ const BENCHES: Record<string, (figures: Figures) => Promise<void>> = {
   failover,
   membership,
   namespace,
+  placement,
 }
 
 const { positionals } = parseArgs({ allowPositionals: true })

@@ -27,6 +27,7 @@ export interface ErrorDetails {
   DATA_DIR_INVALID: { directory: string; reason: string }
   PORT_TAKEN: { address: string }
   LOG_CORRUPT: { file: string; offset: number; reason: string }
+  DRAIN_REFUSED: { peer: string; reason: string }
   NOT_A_MESH: { directory: string }
   CONFIG_INVALID: { option: string; reason: string }
   NODE_TOO_OLD: { version: string; needed: string }

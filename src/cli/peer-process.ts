@@ -25,6 +25,9 @@ export interface PeerProcessOptions {
   listen?: string[]
   host?: string
   zone?: string
+  weight?: number
+  /** MiB per second. */
+  copyRate?: number
   workers?: number
   log?: string
   allowChaos?: boolean
@@ -64,7 +67,7 @@ export async function runPeer(options: PeerProcessOptions, settings: Settings): 
 
   const join = await seedsOf(options, home)
   const meshKey = await keyOf(options, home)
-  const { allowChaos, name, listen, host, zone, workers } = options
+  const { allowChaos, name, listen, host, zone, weight, copyRate, workers } = options
   const peer = await createPeer({
     dataDirectory: home.data,
     join,
@@ -76,12 +79,14 @@ export async function runPeer(options: PeerProcessOptions, settings: Settings): 
     ...(listen === undefined ? {} : { listen }),
     ...(host === undefined ? {} : { host }),
     ...(zone === undefined ? {} : { zone }),
+    ...(weight === undefined ? {} : { weight }),
+    ...(copyRate === undefined ? {} : { copyBytesPerSecond: copyRate * 2 ** 20 }),
     ...(workers === undefined ? {} : { workers }),
   })
   try {
     await register(peer, home)
     announce(peer, home, settings)
-    await Promise.race([aborted(stop.signal), peer.failed.then(error => Promise.reject(error))])
+    await Promise.race([aborted(stop.signal), peer.drained, peer.failed.then(error => Promise.reject(error))])
   } finally {
     await home.local?.unregister(home.name)
     await Promise.race([peer.stop(), late()])

@@ -58,6 +58,16 @@ export function wholeNumber(option: string, min: number, max: number): (text: st
   }
 }
 
+/** A parser for options that measure something. */
+export function numberFrom(option: string, min: number, max: number): (text: string) => number {
+  return text => {
+    const value = Number(text)
+    if (text.trim() !== '' && value >= min && value <= max) return value
+    const reason = `it must be a number from ${min} to ${max}, not ${JSON.stringify(text)}`
+    throw new ShoalError('CONFIG_INVALID', { option, reason }, `${option}: ${reason}`)
+  }
+}
+
 /** A parser for options that may be given several times. */
 export function several(text: string, before: readonly string[] = []): string[] {
   return [...before, text]

@@ -11,6 +11,7 @@ export { blockDataPath } from './block-paths.ts'
 export { DiskBlockStore, type DiskBlockStoreOptions } from './disk-block-store.ts'
 export type { StoreFile, StoreFs } from './store-fs.ts'
 export { Namespace } from './namespace.machine.ts'
+export { planSteps, type Plan } from './placement.ts'
 export { slotOf, type RingPeer } from './ring.ts'
 export {
   slotBatch,

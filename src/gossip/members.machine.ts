@@ -28,7 +28,7 @@ export class Members implements SubMachine<MemberCommand, MemberResult> {
       case 'peer-remove':
         return { ok: true, changed: this.#members.delete(peerId) }
       case 'peer-drain':
-        return this.#change(peerId, { draining: command.cancel !== true })
+        return this.#drain(peerId, command.cancel !== true, command.mayDegrade === true)
       case 'peer-weigh':
         return this.#change(peerId, { weight: command.weight })
       case 'peer-up':
@@ -108,17 +108,32 @@ export class Members implements SubMachine<MemberCommand, MemberResult> {
     if (known === undefined) return stranger(peer)
     if (known.state === state) return { ok: true, changed: false, member: known }
     // A peer that was drained and is started again is meant to take part again.
-    const draining = known.draining && known.state !== 'left'
-    const member = { ...known, state, draining, sinceMs: context.timeMs }
+    const { draining, mayDegrade, ...rest } = known
+    const mark =
+      known.state === 'left'
+        ? { draining: false }
+        : { draining, ...(mayDegrade === undefined ? {} : { mayDegrade }) }
+    const member = { ...rest, ...mark, state, sinceMs: context.timeMs }
     this.#members.set(peer, member)
     return { ok: true, changed: true, member }
   }
 
-  #change(peer: PeerId, change: Partial<Pick<MemberRecord, 'draining' | 'weight'>>): MemberResult {
+  #drain(peer: PeerId, draining: boolean, mayDegrade: boolean): MemberResult {
+    const known = this.#members.get(peer)
+    if (known === undefined) return stranger(peer)
+    const { mayDegrade: before = false, ...rest } = known
+    const after = draining && mayDegrade
+    if (known.draining === draining && before === after) return { ok: true, changed: false, member: known }
+    const member = { ...rest, draining, ...(after ? { mayDegrade: true } : {}) }
+    this.#members.set(peer, member)
+    return { ok: true, changed: true, member }
+  }
+
+  #change(peer: PeerId, change: Pick<MemberRecord, 'weight'>): MemberResult {
     const known = this.#members.get(peer)
     if (known === undefined) return stranger(peer)
     const member = { ...known, ...change }
-    const changed = member.draining !== known.draining || member.weight !== known.weight
+    const changed = member.weight !== known.weight
     if (changed) this.#members.set(peer, member)
     return { ok: true, changed, member }
   }

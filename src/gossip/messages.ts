@@ -140,7 +140,13 @@ export const memberCommand = z.discriminatedUnion('type', [
   z.object({ type: z.literal('peer-leave'), peerId }),
   z.object({ type: z.literal('peer-remove'), peerId }),
   /** Its data and its vote are to go elsewhere; `cancel` takes that back. */
-  z.object({ type: z.literal('peer-drain'), peerId, cancel: z.boolean().optional() }),
+  z.object({
+    type: z.literal('peer-drain'),
+    peerId,
+    cancel: z.boolean().optional(),
+    /** It may go when fewer copies than wanted remain, for want of peers. */
+    mayDegrade: z.boolean().optional(),
+  }),
   /** Changes its share of the data while it runs; 0 takes none. */
   z.object({ type: z.literal('peer-weigh'), peerId, weight }),
 ])
@@ -151,6 +157,8 @@ const memberRecord = peerJoin.omit({ type: true, weight: true }).extend({
   weight,
   /** Everything it holds is being moved off, and it is no candidate for a vote. Ends with `cancel`, or when it comes back after it left. */
   draining: z.boolean(),
+  /** It may go although fewer copies than wanted remain, for want of peers. */
+  mayDegrade: z.boolean().optional(),
   /** `left` went on purpose and may come back; `down` was found dead by the leader. */
   state: z.enum(['up', 'down', 'left']),
   /** Log time at which it entered its state. */

@@ -27,6 +27,13 @@ export interface PeerOptions {
   host?: string
   /** Spread over zones before hosts. @default none */
   zone?: string
+  /**
+   * Share of the data it takes, relative to the others: twice the weight, twice the data; 0 takes none. It is kept in the log, may be
+   * changed while the peer runs (`shoal weigh`), and stays as it was when a later start names none. @default 1
+   */
+  weight?: number
+  /** Bytes per second that it pulls for repair and slot moves. @default 32 MiB */
+  copyBytesPerSecond?: number
   /** Worker threads for tasks. @default cores of the machine */
   workers?: number
   /** Bytes of cached partitions. @default 256 MiB */

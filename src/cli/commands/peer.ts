@@ -1,5 +1,5 @@
 import { Command, type Command as CommandType } from 'commander'
-import { settingsOf, several, shared, wholeNumber } from '../settings.ts'
+import { settingsOf, several, shared, wholeNumber, numberFrom } from '../settings.ts'
 import type { PeerProcessOptions } from '../peer-process.ts'
 
 export function peerCommand(): CommandType {
@@ -16,6 +16,16 @@ export function peerCommand(): CommandType {
     .option('--listen <address>', 'multiaddr to listen on (again for more)', several)
     .option('--host <label>', "copies are spread over hosts first (default: the machine's name)")
     .option('--zone <label>', 'and over zones before that')
+    .option(
+      '--weight <n>',
+      'share of the data it takes, relative to the others (default: as it was, else 1)',
+      numberFrom('--weight', 0, 1_000),
+    )
+    .option(
+      '--copy-rate <mib>',
+      'MiB per second that it pulls for repair and slot moves (default: 32)',
+      numberFrom('--copy-rate', 1, 100_000),
+    )
     .option(
       '--workers <n>',
       'threads for tasks (default: one for each core)',
