@@ -78,6 +78,7 @@ const schema = z.discriminatedUnion('type', [
   }),
   z.object({ type: z.literal('abandon-file'), fileId, lease, session }),
   z.object({ type: z.literal('extend-lease'), fileId, leaseMs, lease, session }),
+  z.object({ type: z.literal('extend-leases'), fileIds: z.array(fileId).max(1_000), leaseMs, session }),
   z.object({ type: z.literal('mv'), from: path, to: path, session }),
   z.object({
     type: z.literal('rm'),

@@ -90,6 +90,14 @@ export interface ExtendLease extends Mutation, Leased {
   leaseMs: number
 }
 
+/** Keeps many open writes (finished parts of a dataset that is not committed yet); those that are gone are passed over. */
+export interface ExtendLeases extends Mutation {
+  type: 'extend-leases'
+  /** At most 1,000; appends and writes with a token are passed over, too. */
+  fileIds: FileId[]
+  leaseMs: number
+}
+
 /** Onto an existing directory it moves inside, as HDFS and POSIX do. */
 export interface Mv extends Mutation {
   type: 'mv'
@@ -223,6 +231,7 @@ export type NamespaceCommand =
   | CommitFile
   | AbandonFile
   | ExtendLease
+  | ExtendLeases
   | Mv
   | Rm
   | Undelete
@@ -265,6 +274,7 @@ export interface NamespaceAnswers {
   'commit-file': { ok: true; sizeBytes: number; partitions: number; replaced?: FileId }
   'abandon-file': { ok: true; abandoned: boolean }
   'extend-lease': { ok: true; expiresAtMs: number }
+  'extend-leases': { ok: true; extended: number }
   /** `path`: where it is now. */
   mv: { ok: true; path: string }
   /** `trash`: where it is now. */

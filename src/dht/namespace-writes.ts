@@ -9,6 +9,7 @@ import type {
   CommitFile,
   CommitOutput,
   ExtendLease,
+  ExtendLeases,
   NamespaceAnswers,
   NamespaceCommand,
 } from './namespace-commands.ts'
@@ -218,6 +219,21 @@ export function extendLease(context: CommandContext, command: ExtendLease): Answ
   const leaseMs = leaseMsOf(context, { leaseMs: command.leaseMs, token: write.token })
   write.expiresAtMs = Math.max(write.expiresAtMs, context.timeMs + leaseMs)
   return { ok: true, expiresAtMs: write.expiresAtMs }
+}
+
+export function extendLeases(
+  context: CommandContext,
+  { fileIds, leaseMs }: ExtendLeases,
+): Answer<'extend-leases'> {
+  const { state, timeMs } = context
+  let extended = 0
+  for (const fileId of fileIds) {
+    const write = state.writes.get(fileId)
+    if (write === undefined || write.expiresAtMs <= timeMs || !isLease(write, undefined)) continue
+    write.expiresAtMs = Math.max(write.expiresAtMs, timeMs + leaseMsOf(context, { leaseMs }))
+    extended++
+  }
+  return { ok: true, extended }
 }
 
 export function expireLeases({ state, timeMs }: CommandContext): Answer<'expire-leases'> {

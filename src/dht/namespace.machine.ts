@@ -111,6 +111,8 @@ function perform(context: CommandContext, command: NamespaceCommand): NamespaceR
       return writes.abandonFile(context, command)
     case 'extend-lease':
       return writes.extendLease(context, command)
+    case 'extend-leases':
+      return writes.extendLeases(context, command)
     case 'expire-leases':
       return writes.expireLeases(context)
     case 'commit-output':

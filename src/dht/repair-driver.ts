@@ -243,6 +243,7 @@ export class RepairDriver implements Disposable {
       case 'commit-file':
       case 'abandon-file':
       case 'extend-lease':
+      case 'extend-leases':
       case 'mv':
       case 'rm':
       case 'begin-append':

@@ -33,6 +33,17 @@ export const commitOutput = message({
   reply: z.object({ files: z.number() }),
 })
 
+/** Finished part files in one request; more are kept by more requests. */
+export const HELD_PARTS_MAX = 1_000
+
+/** Keeps finished part files while the rest of their dataset is computed: said by the requester, again and again. */
+export const holdOutput = message({
+  name: 'node.output.hold',
+  from: 'everyone',
+  request: z.object({ fileIds: z.array(z.string().max(64)).max(HELD_PARTS_MAX) }),
+  reply: z.object({ held: z.int().nonnegative() }),
+})
+
 const memberStatus = z.object({
   peerId: z.string(),
   name: z.string(),

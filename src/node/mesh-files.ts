@@ -7,7 +7,8 @@ import {
   type TextBlock,
   type TextSplit,
 } from '../rdd/index.ts'
-import { commitOutput } from './log-messages.ts'
+import { PEER } from './config.ts'
+import { commitOutput, HELD_PARTS_MAX, holdOutput } from './log-messages.ts'
 import type { MeshAccess } from './mesh-access.ts'
 
 /** The files of the mesh as datasets see them. */
@@ -15,9 +16,17 @@ export class MeshFiles implements FileResolver {
   readonly #files: FileClient
   readonly #access: MeshAccess
   readonly #session: string
+  readonly #holdEveryMs: number
   #commits = 0
 
-  constructor(files: FileClient, access: MeshAccess, session: string) {
+  /** @param holdEveryMs how often parts of an unfinished dataset are kept. @default a third of their lease */
+  constructor(
+    files: FileClient,
+    access: MeshAccess,
+    session: string,
+    holdEveryMs: number = PEER.partLeaseMs / 3,
+  ) {
+    this.#holdEveryMs = holdEveryMs
     this.#files = files
     this.#access = access
     this.#session = session
@@ -63,6 +72,33 @@ export class MeshFiles implements FileResolver {
       { path },
       `${path} exists already: remove it or save to another path`,
     )
+  }
+
+  holdOutput(parts: () => readonly OutputPart[]): Disposable {
+    const stop = new AbortController()
+    let busy = false
+    const hold = async (): Promise<void> => {
+      const fileIds = parts().map(({ file }) => file.split(' ')[0] ?? '')
+      for (let at = 0; at < fileIds.length; at += HELD_PARTS_MAX) {
+        const request = { fileIds: fileIds.slice(at, at + HELD_PARTS_MAX) }
+        await this.#access.callAttached(holdOutput, request, { signal: stop.signal })
+      }
+    }
+    const timer = setInterval(() => {
+      if (busy) return
+      busy = true
+      hold()
+        // The next time comes long before the lease ends; what is lost all the same the commit reports.
+        .catch(() => undefined)
+        .finally(() => (busy = false))
+    }, this.#holdEveryMs)
+    timer.unref()
+    return {
+      [Symbol.dispose]: () => {
+        clearInterval(timer)
+        stop.abort()
+      },
+    }
   }
 
   async commitOutput(path: string, parts: readonly OutputPart[], options: AbortOptions = {}): Promise<void> {

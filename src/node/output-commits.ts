@@ -1,8 +1,9 @@
 import { asFileId, fromWire, type Transport } from '../base/index.ts'
-import { commitOutput } from './log-messages.ts'
+import { PEER } from './config.ts'
+import { commitOutput, holdOutput } from './log-messages.ts'
 import type { MeshLog } from './mesh-log.ts'
 
-/** Commits the output of a saved dataset for a client: one log entry makes all its files visible. */
+/** Keeps and commits the output of a saved dataset for a client: one log entry makes all its files visible. */
 export function outputHandler(transport: Transport, meshLog: MeshLog): void {
   transport.handle(commitOutput, async ({ head, signal }) => {
     const parts = head.parts.map(({ fileId, blockCount }) => ({ fileId: asFileId(fileId), blockCount }))
@@ -10,5 +11,12 @@ export function outputHandler(transport: Transport, meshLog: MeshLog): void {
     const result = await meshLog.proposeDht({ type: 'commit-output', path, winner, parts }, { signal })
     if (!result.ok) throw fromWire(result.error)
     return { files: result.files }
+  })
+  transport.handle(holdOutput, async ({ head, signal }) => {
+    const fileIds = head.fileIds.map(asFileId)
+    const leaseMs = PEER.partLeaseMs
+    const result = await meshLog.proposeDht({ type: 'extend-leases', fileIds, leaseMs }, { signal })
+    if (!result.ok) throw fromWire(result.error)
+    return { held: result.extended }
   })
 }

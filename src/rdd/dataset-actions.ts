@@ -241,6 +241,7 @@ export abstract class DatasetActions<T> extends Dataset implements AsyncIterable
     const { files } = this.environment
     await files.checkOutput(path, options)
     const parts: OutputPart[] = []
+    using _held = files.holdOutput?.(() => parts)
     await this.#fold({ kind: 'saveText', path }, 'saveAsTextFile', options, part =>
       parts.push(part as OutputPart),
     )

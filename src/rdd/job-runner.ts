@@ -37,6 +37,8 @@ export interface FileResolver {
   resolveText(paths: readonly string[], minPartitions: number, options?: AbortOptions): Promise<TextSplit[]>
   /** Throws ALREADY_EXISTS, so that a job fails before it runs and not after. */
   checkOutput(path: string, options?: AbortOptions): Promise<void>
+  /** Keeps the parts saved so far until they are committed, however long the rest takes. Without it nothing ends them. */
+  holdOutput?(parts: () => readonly OutputPart[]): Disposable
   /** Makes the saved parts visible, whole and at once, in partition order. */
   commitOutput(path: string, parts: readonly OutputPart[], options?: AbortOptions): Promise<void>
 }

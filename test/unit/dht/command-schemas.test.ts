@@ -12,6 +12,7 @@ import {
 } from '../../../src/dht/index.ts'
 
 const fileId = asFileId('0123456789abcdef'.repeat(2))
+const otherId = asFileId('e'.repeat(32))
 const session = { clientId: 'c', seq: 1 }
 const blockId = blockIdOf(fileId, 0, 'a1')
 const block = { index: 0, blockId, sizeBytes: 1, sha256: 'ab'.repeat(32), holders: [asPeerId('ada')] }
@@ -42,6 +43,27 @@ const commands: DhtCommand[] = [
   { type: 'mv', from: '/a/f', to: '/g' },
   { type: 'commit-output', path: '/out', winner: 'w', parts: [], suffix: '.txt' },
   { type: 'rm', path: '/a', recursive: true },
+  { type: 'mkdir', path: '/d' },
+  { type: 'touch', path: '/d/t', fileId: otherId, modifiedMs: 1, create: true },
+  { type: 'begin-append', path: '/d/t', leaseMs: 10, token: 'mine' },
+  { type: 'extend-leases', fileIds: [otherId], leaseMs: 10 },
+  { type: 'set-quota', path: '/d', names: 10, bytes: null },
+  { type: 'set-replication', path: '/d', replication: 2, recursive: true },
+  {
+    type: 'set-attributes',
+    path: '/d',
+    mode: 0o755,
+    owner: 'mia',
+    group: '',
+    modifiedMs: 5,
+    recursive: true,
+  },
+  { type: 'create-snapshot', path: '/d', name: 'one' },
+  { type: 'rename-snapshot', path: '/d', name: 'one', to: 'two' },
+  { type: 'delete-snapshot', path: '/d', name: 'two' },
+  { type: 'rm', path: '/d', recursive: true, trash: true },
+  { type: 'undelete', path: '/d', deletedMs: 1, to: '/e' },
+  { type: 'expunge', ageMs: 0 },
   { type: 'expire-leases' },
   ...(['slots-assign', 'slot-move-begin'] as const).map((type, epoch): DhtCommand => {
     return { type, batch: slotBatch([{ slot: 1, epoch, owners: [asPeerId(`peer${epoch}`)] }]) }
@@ -77,7 +99,7 @@ describe('command schema', () => {
         const copy = structuredClone(command) as unknown as Record<string, unknown>
         const nested = Object.values(copy).find(field => typeof field === 'object' && field !== null)
         const list = Array.isArray(nested) ? (nested[0] as object | undefined) : nested
-        const target = (inside && list !== undefined ? list : copy) as Record<string, unknown>
+        const target = (inside && typeof list === 'object' ? list : copy) as Record<string, unknown>
         const keys = Object.keys(target).filter(key => key !== 'type')
         if (keys.length === 0) return
         target[keys[at % keys.length]!] = value

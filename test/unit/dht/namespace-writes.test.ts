@@ -153,6 +153,25 @@ describe('writes with a token', () => {
   })
 })
 
+describe('finished parts', () => {
+  it('are kept together for as long as their requester says, but neither dead ones, nor appends, nor those with a token', () => {
+    const log = new Log()
+    const [part, dead, upload, file] = [1, 2, 3, 4].map(fileIdOf) as [FileId, FileId, FileId, FileId]
+    log.put('/f', file)
+    log.lease({ type: 'begin-file', path: '/out/a', fileId: dead, leaseMs: 10, parents: true })
+    log.timeMs += 20
+    log.lease({ type: 'begin-file', path: '/out/b', fileId: part, leaseMs: 10, parents: true })
+    log.lease({ type: 'begin-file', path: '/up', fileId: upload, leaseMs: 10, token: 'x' })
+    log.lease({ type: 'begin-append', path: '/f', leaseMs: 10 })
+    const fileIds = [part, dead, upload, file, fileIdOf(99)]
+    expect(log.apply({ type: 'extend-leases', fileIds, leaseMs: 500 })).toEqual({ ok: true, extended: 1 })
+    log.timeMs += 400
+    expect(log.apply({ type: 'expire-leases' })).toMatchObject({ expired: 3 })
+    const commit = { type: 'commit-output' as const, path: '/out', winner: 'w' }
+    expect(log.code({ ...commit, parts: [{ fileId: part, blockCount: 0 }] })).toBe('ok')
+  })
+})
+
 describe('limits', () => {
   it('says which quota of which directory is full, while writing already, and lets removals through', () => {
     const log = new Log()
