@@ -1,4 +1,5 @@
 import { Command, type Command as CommandType } from 'commander'
+import { careCommands } from './fs/care.ts'
 import { changeCommands } from './fs/changes.ts'
 import { listingCommands } from './fs/listings.ts'
 import { readingCommands } from './fs/readers.ts'
@@ -9,7 +10,13 @@ export function fsCommand(): CommandType {
   const fs = new Command('fs').description(
     'Files of the mesh: put, get, cat, ls and more, by the names that HDFS gave them.',
   )
-  const all = [...transferCommands(), ...readingCommands(), ...listingCommands(), ...changeCommands()]
+  const all = [
+    ...transferCommands(),
+    ...readingCommands(),
+    ...listingCommands(),
+    ...changeCommands(),
+    ...careCommands(),
+  ]
   for (const command of all) fs.addCommand(command)
   return fs.addHelpText(
     'after',

@@ -52,7 +52,7 @@ export async function move(from: readonly string[], to: string, settings: Settin
 /** `shoal fs rm`. */
 export async function remove(
   patterns: readonly string[],
-  options: { recursive?: boolean; force?: boolean },
+  options: { recursive?: boolean; force?: boolean; skipTrash?: boolean },
   settings: Settings,
 ): Promise<void> {
   await attached(settings, async (mesh, signal) => {
@@ -60,16 +60,21 @@ export async function remove(
     for (const pattern of patterns) {
       try {
         for (const path of await expandPaths(mesh, [pattern], signal, settings)) {
-          const removing = mesh.fs.rm(path, { recursive: options.recursive === true, signal })
-          const { files, directories, sizeBytes } = await advised(removing, {
+          const removing = mesh.fs.rm(path, {
+            recursive: options.recursive === true,
+            skipTrash: options.skipTrash === true,
+            signal,
+          })
+          const { files, directories, sizeBytes, trash } = await advised(removing, {
             DIRECTORY_NOT_EMPTY: 'with --recursive, all in it goes too',
           })
-          all.push({ path, files, directories, sizeBytes })
+          all.push({ path, files, directories, sizeBytes, ...(trash !== undefined && { trash }) })
           if (settings.json) continue
+          const kept = trash === undefined ? ' for good' : '; `shoal fs undelete` brings it back'
           if (directories > 0) {
             const folders = directories === 1 ? '1 directory' : `${directories} directories`
-            print(`removed ${folders} with ${counted(files, 'file')}, ${humanBytes(sizeBytes)}`)
-          } else print(`removed ${path}, ${humanBytes(sizeBytes)}`)
+            print(`removed ${folders} with ${counted(files, 'file')}, ${humanBytes(sizeBytes)}${kept}`)
+          } else print(`removed ${path}, ${humanBytes(sizeBytes)}${kept}`)
         }
       } catch (error) {
         if (options.force !== true || !hasCode(error, 'NOT_FOUND')) throw error

@@ -132,6 +132,9 @@ function described(entry: FileEntry): string {
     ['type', entry.type],
     ['modified', humanTime(entry.modifiedMs)],
   ]
+  const { mode, owner, group } = entry
+  if (mode !== undefined) rows.push(['mode', `${octal(mode)} (noted, not enforced)`])
+  if (owner !== undefined || group !== undefined) rows.push(['owner', `${owner ?? ''}:${group ?? ''}`])
   if (entry.type === 'directory') rows.push(['entries', String(entry.children ?? 0)])
   else {
     rows.push(
@@ -144,7 +147,11 @@ function described(entry: FileEntry): string {
   return rows.map(([name, value]) => `${colors.dim(name.padEnd(10))}  ${value}`).join('\n')
 }
 
-/** The letters of HDFS: `%n` name, `%N` path, `%F` type, `%b` bytes, `%o` partition size, `%r` copies, `%y` and `%Y` time (UTC, milliseconds). */
+function octal(mode: number): string {
+  return mode.toString(8).padStart(3, '0')
+}
+
+/** The letters of HDFS: `%n` name, `%N` path, `%F` type, `%b` bytes, `%o` partition size, `%r` copies, `%y` and `%Y` time (UTC, milliseconds), `%a` mode, `%u` owner, `%g` group. */
 export function formatted(entry: FileEntry, format: string): string {
   const values: Record<string, () => string> = {
     n: () => entry.name,
@@ -155,6 +162,9 @@ export function formatted(entry: FileEntry, format: string): string {
     r: () => String(entry.replication ?? 0),
     y: () => new Date(entry.modifiedMs).toISOString().replace('T', ' ').slice(0, 19),
     Y: () => String(entry.modifiedMs),
+    a: () => (entry.mode === undefined ? '' : octal(entry.mode)),
+    u: () => entry.owner ?? '',
+    g: () => entry.group ?? '',
     '%': () => '%',
   }
   return format.replaceAll(/%(.)/g, (whole, letter: string) => values[letter]?.() ?? whole)
@@ -208,7 +218,11 @@ export async function countEntries(
     const all = []
     for (const { path, type } of await expandAll(mesh, patterns, signal, settings)) {
       const { files, directories, sizeBytes } = await mesh.fs.usage(path, reading)
-      all.push({ path, directories: directories + (type === 'directory' ? 1 : 0), files, sizeBytes })
+      const counts = { path, directories: directories + (type === 'directory' ? 1 : 0), files, sizeBytes }
+      // Quotas are of directories.
+      const isLimited = options.quota === true && type === 'directory'
+      const quota = isLimited ? { quota: await mesh.fs.quota(path, reading) } : {}
+      all.push({ ...counts, ...quota })
     }
     if (settings.json) {
       printJson(all.length === 1 ? all[0] : all)
@@ -216,9 +230,22 @@ export async function countEntries(
     }
     const size = options.human === true ? humanBytes : String
     const wide = (text: string | number): string => String(text).padStart(12)
-    if (options.header === true) print([...['DIRS', 'FILES', 'BYTES'].map(wide), ' PATH'].join(''))
-    for (const { path, directories, files, sizeBytes } of all)
-      print(`${wide(directories)}${wide(files)}${wide(size(sizeBytes))} ${path}`)
+    // As HDFS orders them: limit and what is left of it, of names and of bytes.
+    const limits = ['NAME LIMIT', 'LEFT', 'BYTE LIMIT', 'LEFT']
+    const titles = [...(options.quota === true ? limits : []), 'DIRS', 'FILES', 'BYTES']
+    if (options.header === true) print([...titles.map(wide), ' PATH'].join(''))
+    for (const { path, directories, files, sizeBytes, quota } of all) {
+      const left = (
+        { limit, used }: { limit?: number | undefined; used: number },
+        show: (n: number) => string,
+      ) => (limit === undefined ? ['none', 'inf'] : [show(limit), show(limit - used)])
+      const named =
+        quota === undefined
+          ? ['none', 'inf', 'none', 'inf']
+          : [...left(quota.names, String), ...left(quota.bytes, size)]
+      const cells = [...(options.quota === true ? named : []), directories, files, size(sizeBytes)]
+      print(`${cells.map(wide).join('')} ${path}`)
+    }
   })
 }
 

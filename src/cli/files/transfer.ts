@@ -214,6 +214,52 @@ async function targetPath(mesh: Mesh, path: string, name: string, signal: AbortS
   return isDirectory ? posix.join(path, name) : path
 }
 
+/** `shoal fs append`: all given files as one addition. */
+export async function appendFiles(
+  locals: readonly string[],
+  path: string,
+  options: { quiet?: boolean },
+  settings: Settings,
+): Promise<void> {
+  const sources = await Promise.all(locals.map(readLocal))
+  await attached(settings, async (mesh, signal) => {
+    const startedMs = performance.now()
+    const known = sources.every(({ sizeBytes }) => sizeBytes !== undefined)
+    using progress = new ByteProgress({
+      label: path,
+      ...(known && { totalBytes: sources.reduce((sum, { sizeBytes = 0 }) => sum + sizeBytes, 0) }),
+      ...quietOf(options),
+    })
+    const failure: { error?: unknown } = {}
+    const all = async function* (): AsyncGenerator<Uint8Array, void> {
+      try {
+        for (const { bytes } of sources) yield* progress.measure(bytes)
+      } catch (error) {
+        failure.error = error
+        throw error
+      }
+    }
+    const adding = mesh.fs.append(path, all(), { signal }).catch((error: unknown) => {
+      // The mesh only learns that the bytes stopped; why is known here.
+      throw failure.error ?? error
+    })
+    const unknown = 'whether the bytes arrived is told by `shoal fs stat`'
+    const added = await advised(adding, {
+      NOT_FOUND: 'make it with `shoal fs put` or `shoal fs touch`',
+      CONNECTION_LOST: unknown,
+      UNKNOWN_OUTCOME: unknown,
+      TIMEOUT: unknown,
+    })
+    progress[Symbol.dispose]()
+    if (settings.json) printJson({ path, ...added })
+    else {
+      const tookMs = performance.now() - startedMs
+      print(`${path}: ${humanBytes(added.appended)} more, ${humanBytes(added.bytes)} now, ${humanMs(tookMs)}`)
+    }
+    noteDegraded(added.degraded ?? 0, settings)
+  })
+}
+
 export interface GetOptions {
   overwrite?: boolean
   resume?: boolean

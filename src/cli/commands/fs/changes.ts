@@ -33,9 +33,10 @@ function mv(): Command {
 
 function rm(): Command {
   const command = new Command('rm')
-    .description('Remove files and directories.')
+    .description('Remove files and directories; for a day the trash has them.')
     .argument('<path...>', 'in the mesh')
     .option('-r, --recursive', 'a directory with all in it')
+    .option('--skip-trash', 'for good, at once')
     .option('-f, --force', 'what is not there is no error')
   return on(
     command,

@@ -43,7 +43,7 @@ function stat(): Command {
     .argument('<path...>', 'in the mesh')
     .option(
       '--format <format>',
-      'a line: %n name, %N path, %F type, %b bytes, %o partition size, %r copies, %y time, %Y in milliseconds',
+      'a line: %n name, %N path, %F type, %b bytes, %o partition size, %r copies, %y time, %Y in milliseconds, %a mode, %u owner, %g group',
     )
   const examples = ['shoal fs stat /books/moby-dick.txt', "shoal fs stat --format '%b %n' '/books/*'"]
   return on(command, examples, async (args, options, settings) => {
@@ -69,6 +69,7 @@ function count(): Command {
     'sizes like 1.5 MiB',
   )
     .argument('<path...>', 'in the mesh')
+    .option('-q, --quota', 'limits of names and bytes too, and what is left of them')
     .option('-v, --header', 'name the columns')
   return on(command, ['shoal fs count -v /data'], async (args, options, settings) => {
     const { countEntries } = await import('../../files/listing.ts')

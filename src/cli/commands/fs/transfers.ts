@@ -5,9 +5,9 @@ import { needTarget, on, splitTarget } from './action.ts'
 
 const FORMATS: readonly FileFormat[] = ['lines', 'csv', 'binary']
 
-/** put, get, getmerge, cp. */
+/** put, append, get, getmerge, cp. */
 export function transferCommands(): Command[] {
-  return [put(), get(), getmerge(), cp()]
+  return [put(), append(), get(), getmerge(), cp()]
 }
 
 function put(): Command {
@@ -38,6 +38,26 @@ function put(): Command {
     const { putFiles } = await import('../../files/transfer.ts')
     await putFiles(sources, target, options, settings)
   })
+}
+
+function append(): Command {
+  const command = new Command('append')
+    .description(
+      'Add local files, or standard input (-), to a file of the mesh; what is added is seen at once or not at all.',
+    )
+    .usage('[options] <local...> <path>')
+    .argument('<local...>', 'files, or - for standard input; then a file in the mesh')
+    .option('-q, --quiet', 'no progress')
+  return on(
+    command,
+    ['shoal fs append today.log /log', 'date | shoal fs append - /log'],
+    async (args, options, settings) => {
+      needTarget(args, '<path>')
+      const { sources, target } = splitTarget(args)
+      const { appendFiles } = await import('../../files/transfer.ts')
+      await appendFiles(sources, target, options, settings)
+    },
+  )
 }
 
 function get(): Command {
