@@ -20,7 +20,6 @@ export class ByteProgress implements Disposable {
   readonly #bar: SingleBar | undefined
   #bytes = 0
   #files = 0
-  /** Were there before: they say nothing about the speed. */
   #skippedBytes = 0
 
   constructor(options: ByteProgressOptions) {
@@ -37,15 +36,14 @@ export class ByteProgress implements Disposable {
     this.#bar.start(options.totalBytes ?? 0, 0)
   }
 
-  /** Takes negative numbers too: bytes that have to go by again. */
-  add(bytes: number): void {
+  /**
+   * Takes negative numbers too: bytes that have to go by again.
+   * @param before they were there from an earlier attempt, and say nothing about the speed
+   */
+  add(bytes: number, before = false): void {
+    if (before) this.#skippedBytes += bytes
     this.#bytes += bytes
     this.#bar?.update(this.#bytes)
-  }
-
-  skip(bytes: number): void {
-    this.#skippedBytes += bytes
-    this.add(bytes)
   }
 
   fileDone(): void {

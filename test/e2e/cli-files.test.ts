@@ -4,6 +4,7 @@ import { mkdir, readdir, readFile, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { gzipSync } from 'node:zlib'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { connect } from '../../src/node/index.ts'
 import { shoal, startShoal, type Ran } from '../support/cli-process.ts'
 import { tempFolder } from '../support/temp-folder.ts'
 import { waitFor } from '../support/wait-for.ts'
@@ -169,6 +170,118 @@ describe('what is in files', () => {
     expect({ code, stdout }).toEqual({ code: 0, stdout: 'two\nthree\n' })
     expect(stderr).toMatch(/\/followed was replaced/)
   })
+})
+
+describe('additions', () => {
+  test('append adds files and standard input; tail -f shows it as it comes', async () => {
+    await writeFile(join(cwd, 'two'), 'two\n')
+    await shoal(['fs', 'put', '-', '/app'], { cwd, input: 'one\n' })
+    const tail = startShoal(['fs', 'tail', '-f', '/app'], { cwd })
+    await waitFor('what is there', () => tail.output() === 'one\n')
+    expect(await ok('append', 'two', '/app')).toMatch(/^\/app: 4 B more, 8 B now/)
+    const piped = await shoal(['fs', 'append', '-', '/app', '--json'], { cwd, input: 'three\n' })
+    expect(JSON.parse(piped.stdout)).toMatchObject({ appended: 6, bytes: 14, partitions: 1 })
+    await waitFor('what was added', () => tail.output() === 'one\ntwo\nthree\n')
+    tail.kill('SIGINT')
+    expect(await tail.ended).toMatchObject({ code: 0, stderr: '' })
+    expect(await ok('cat', '/app')).toBe('one\ntwo\nthree\n')
+    expect((await run('append', 'two', '/nope')).stderr).toMatch(/^error NOT_FOUND: .*fs touch/)
+  })
+})
+
+describe('care', () => {
+  test('what is removed comes back, unless the trash is left out or emptied', async () => {
+    await ok('expunge')
+    for (const path of ['/bin/a', '/bin/b', '/bin/c'])
+      await shoal(['fs', 'put', '-', path, '--parents'], { cwd, input: path })
+    expect(await ok('rm', '/bin/a')).toMatch(/undelete/)
+    expect(await json('trash')).toMatchObject([{ path: '/bin/a' }])
+    await ok('undelete', '/bin/a')
+    expect(await ok('cat', '/bin/a')).toBe('/bin/a')
+    expect(await ok('rm', '--skip-trash', '/bin/b')).toMatch(/for good/)
+    expect((await run('undelete', '/bin/b')).stderr).toMatch(/^error NOT_FOUND/)
+    await ok('rm', '/bin/c')
+    await ok('expunge')
+    expect(await ok('trash')).toBe('the trash is empty\n')
+  })
+
+  test('quotas refuse what is too much, snapshots keep what was, metadata is noted', async () => {
+    await ok('mkdir', '/care')
+    await shoal(['fs', 'put', '-', '/care/f'], { cwd, input: 'before' })
+    expect(await ok('snapshot', 'create', '/care', 's1')).toBe('/care/.snapshot/s1\n')
+    await shoal(['fs', 'put', '-', '/care/f', '--overwrite'], { cwd, input: 'after' })
+    expect(await ok('cat', '/care/.snapshot/s1/f')).toBe('before')
+    await ok('snapshot', 'rename', '/care', 's1', 's2')
+    expect(await json('snapshot', 'list', '/care')).toMatchObject([{ name: 's2' }])
+    await ok('snapshot', 'delete', '/care', 's2')
+
+    expect(await ok('quota', '/care', '--names', '2')).toMatch(/2 names, of 2/)
+    const refused = await shoal(['fs', 'put', '-', '/care/g'], { cwd, input: 'x' })
+    expect(refused.stderr).toMatch(/^error QUOTA_EXCEEDED: .*\/care/)
+    expect(await ok('count', '-q', '/care')).toMatch(/^ +2 +0 +none +inf +1 +1 +5 \/care\n$/)
+    await ok('quota', '/care', '--names', 'none')
+
+    await ok('chmod', '640', '/care/f')
+    await ok('chown', 'ada:staff', '/care/f')
+    await ok('setrep', '2', '/care/f')
+    await ok('touch', '-t', '2026-01-02T03:04:05Z', '/care/f')
+    expect(await ok('stat', '--format', '%a %u %g %r %y', '/care/f')).toBe(
+      '640 ada staff 2 2026-01-02 03:04:05\n',
+    )
+    await ok('touch', '/care/empty')
+    expect((await run('test', '-z', '/care/empty')).code).toBe(0)
+    const { all, peers } = await json<{ all: { blocks: number }; peers: { name: string }[] }>('df')
+    expect(peers.map(({ name }) => name).sort()).toEqual(['p1', 'p2', 'p3'])
+    expect(all.blocks).toBeGreaterThan(0)
+  })
+})
+
+describe('uploads that are interrupted', () => {
+  const bytes = randomBytes(48 * 2 ** 20)
+  const put = ['put', 'big.bin', '/big.bin', '--format', 'binary', '--partition-bytes', '1048576']
+
+  /** Waits until so many partitions of an upload are recorded. */
+  async function stored(path: string, partitions: number): Promise<void> {
+    await using mesh = await connect({ from: cwd, peer: 'p1' })
+    await waitFor(`${partitions} partitions of ${path}`, async () => {
+      for (const { token } of await mesh.fs.openWrites(path)) {
+        const [open] = await mesh.fs.openWrites(path, token === undefined ? {} : { token })
+        if ((open?.blocks.length ?? 0) >= partitions) return true
+      }
+      return false
+    })
+  }
+
+  test('by the death of their client go on from what is stored, when the same command is given again', async () => {
+    await writeFile(join(cwd, 'big.bin'), bytes)
+    const first = startShoal(['fs', ...put, '--resume'], { cwd })
+    await stored('/big.bin', 3)
+    first.kill('SIGKILL')
+    await first.ended
+    expect((await run('test', '-e', '/big.bin')).code).toBe(1)
+
+    const again = await json<{ resumedAt: number; bytes: number }>(...put, '--resume')
+    expect(again.bytes).toBe(bytes.length)
+    expect(again.resumedAt).toBeGreaterThanOrEqual(3 * 2 ** 20)
+    expect(await ok('checksum', '/big.bin')).toBe(`${sha256(bytes)}  /big.bin\n`)
+    expect(await ok(...put, '--resume')).toMatch(/was there already with the same bytes/)
+    await ok('rm', '--skip-trash', '/big.bin')
+  })
+
+  test.each(['--resume', '--quiet'])(
+    'by the death of the peer that takes them go on at another one (%s)',
+    async flag => {
+      const putting = startShoal(['fs', ...put, '--peer', 'p2', flag], { cwd })
+      await stored('/big.bin', 3)
+      process.kill(peerPids().get('p2')!, 'SIGKILL')
+      const ended = await putting.ended
+      expect(ended, ended.stderr).toMatchObject({ code: 0 })
+      expect(ended.stderr).toMatch(/going on/)
+      expect(await ok('checksum', '/big.bin')).toBe(`${sha256(bytes)}  /big.bin\n`)
+      await ok('rm', '--skip-trash', '/big.bin')
+      expect(await shoal(['up', '--peers', '3', '--workers', '1'], { cwd })).toMatchObject({ code: 0 })
+    },
+  )
 })
 
 test('wrong on purpose: each is one calm line that says what to do', async () => {

@@ -72,7 +72,7 @@ async function putOne(local: string, path: string, options: PutOptions, settings
       ...chosen(options),
       resume: options.resume === true,
       signal,
-      onBytes: bytes => progress.add(bytes),
+      onBytes: (bytes, before) => progress.add(bytes, before),
       onRetry: (error, resumedAt) => {
         if (!settings.json) note(retryLine(error, resumedAt))
       },
@@ -105,7 +105,7 @@ async function putTrees(
       ...(options.parallel !== undefined && { parallel: options.parallel }),
       resume: options.resume === true,
       signal,
-      onBytes: bytes => progress.add(bytes),
+      onBytes: (bytes, before) => progress.add(bytes, before),
       onFile: file => {
         progress.fileDone()
         moved.files++
@@ -299,7 +299,7 @@ export async function getFiles(
       ...reading,
       overwrite: options.overwrite === true,
       resume: options.resume === true,
-      onBytes: (bytes: number) => progress.add(bytes),
+      onBytes: (bytes: number, before?: boolean) => progress.add(bytes, before),
     }
     for (const [index, entry] of entries.entries()) {
       const to = target(index)

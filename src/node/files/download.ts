@@ -15,8 +15,8 @@ export interface DownloadOptions extends ReadOptions {
    * the checksums of the partitions first. @default false
    */
   resume?: boolean
-  /** Told of bytes that are safe here, in any number of steps. */
-  onBytes?: (bytes: number) => void
+  /** Told of bytes that are safe here, in any number of steps. `before`: by an earlier attempt. */
+  onBytes?: (bytes: number, before?: boolean) => void
 }
 
 export interface Downloaded {
@@ -43,7 +43,7 @@ export async function downloadFile(
   const { fileId, sizeBytes, partitions } = await files.locate(path, reading)
   const draft = `${local}.${fileId.slice(0, 8)}.part`
   const resumedAt = await goodBytes(draft, partitions)
-  onBytes(resumedAt)
+  onBytes(resumedAt, true)
   const rest = files.get(path, { ...reading, start: resumedAt, fileId })
   await appendLocal(draft, counted(rest, onBytes))
   const good = await goodBytes(draft, partitions)

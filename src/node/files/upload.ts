@@ -10,8 +10,8 @@ export interface UploadOptions extends ClientPutOptions {
    * stored is compared with the local file first. @default false: kept for the retries of this call only
    */
   resume?: boolean
-  /** Told of bytes that were taken, in any number of steps; a negative number has to be sent again. */
-  onBytes?: (bytes: number) => void
+  /** Told of bytes that were taken, in any number of steps; a negative number has to be sent again. `before`: by an earlier attempt. */
+  onBytes?: (bytes: number, before?: boolean) => void
   /** Told that it goes on after its peer died. */
   onRetry?: (error: unknown, resumedAt: number) => void
 }
@@ -62,9 +62,9 @@ export async function uploadFile(
   const isResumable = resume || (source.sizeBytes ?? 0) >= RESUMABLE_BYTES_MIN
   let reported = 0
   let furthest = 0
-  const report = (bytes: number): void => {
+  const report = (bytes: number, before?: boolean): void => {
     reported += bytes
-    onBytes(bytes)
+    onBytes(bytes, before)
   }
   for (let tries = 0; ; tries++) {
     let start = NOTHING
@@ -74,10 +74,12 @@ export async function uploadFile(
         furthest = start.bytes
         tries = 0
       }
-      report(start.bytes - reported)
+      report(start.bytes - reported, true)
       const from = start.blocks > 0 ? { from: start.blocks } : {}
       const resumable = isResumable ? { token, keep: resume, ...from } : {}
-      const reply = await putFrom(files, path, openAt(start.bytes), { ...put, ...resumable }, report)
+      const reply = await putFrom(files, path, openAt(start.bytes), { ...put, ...resumable }, bytes =>
+        report(bytes),
+      )
       return { path, ...reply, ...(start.bytes > 0 && { resumedAt: start.bytes }) }
     } catch (error) {
       put.signal?.throwIfAborted()
@@ -85,7 +87,7 @@ export async function uploadFile(
       if (hasCode(error, 'ALREADY_EXISTS') && (resume || tries > 0)) {
         const there = await sameContent(files, path, openAt, source.sizeBytes, put.signal)
         if (there !== undefined) {
-          report(there.bytes - reported)
+          report(there.bytes - reported, true)
           return { path, ...there, unchanged: true }
         }
       }
