@@ -1,6 +1,8 @@
 import { Command, InvalidArgumentError } from 'commander'
 import { PROFILES } from '../test/sim/nemesis.ts'
 import { runJobSeed } from '../test/sim/jobs/run-job-seed.ts'
+import { runMeshSeed } from '../test/sim/mesh/run-mesh-seed.ts'
+import { MESH_PROFILES } from '../test/sim/mesh/storage-nemesis.ts'
 import { runSeed } from '../test/sim/run-seed.ts'
 
 /** Runs many seeds of the simulator and says how fast; exits with 1 when a promise was broken in any. */
@@ -12,27 +14,39 @@ function whole(text: string): number {
   return value
 }
 
-function profileOf(name: string) {
-  const profile = PROFILES.find(each => each.name === name)
-  if (profile === undefined)
-    throw new InvalidArgumentError(`one of ${PROFILES.map(each => each.name).join(', ')}`)
-  return profile
+/** What a seed decides: a mesh that only agrees on a log and on members, whole peers with files, or jobs. */
+const KINDS = ['log', 'mesh', 'jobs'] as const
+type Kind = (typeof KINDS)[number]
+
+const PROFILE_NAMES = [...new Set([...PROFILES, ...MESH_PROFILES].map(({ name }) => name))]
+
+function profileOf(name: string): string {
+  if (!PROFILE_NAMES.includes(name)) throw new InvalidArgumentError(`one of ${PROFILE_NAMES.join(', ')}`)
+  return name
 }
 
-const { from, seeds, trace, profile, failures, jobs } = new Command('sim')
+function kindOf(name: string): Kind {
+  const kind = KINDS.find(each => each === name)
+  if (kind === undefined) throw new InvalidArgumentError(`one of ${KINDS.join(', ')}`)
+  return kind
+}
+
+const { from, seeds, trace, profile, failures, jobs, only } = new Command('sim')
   .description(
-    'Simulates meshes of 1 to 7 peers under faults, one per seed, and checks what the protocols promise.',
+    'Simulates meshes under faults and checks what the protocols promise. Each seed is two runs: log and membership alone ' +
+      '(1 to 7 peers, many short terms), and whole peers with clients, files and copies on faulty disks.',
   )
   .option('--from <seed>', 'first seed', whole, 1)
   .option('--seeds <count>', 'how many seeds', whole, 1_000)
   .option(
     '--profile <name>',
-    'one kind of trouble for all seeds, instead of one drawn from each seed',
+    'one kind of trouble for all seeds, instead of one drawn from each seed; runs that do not know it are left out',
     profileOf,
   )
   .option('--trace <lines>', 'print the last lines of the trace of a failed seed', whole, 0)
-  .option('--jobs', 'simulate jobs on meshes that live and die, instead of the meshes themselves')
-  .option('--failures <count>', 'stop after so many failed seeds', whole, 10)
+  .option('--only <kind>', `one kind of run: ${KINDS.join(', ')}`, kindOf)
+  .option('--jobs', 'the same as --only jobs: jobs on meshes that live and die')
+  .option('--failures <count>', 'stop after so many failed runs', whole, 10)
   .addHelpText('after', '\nExample: npm run test:sim -- --from 1 --seeds 100000')
   .parse()
   .opts<{
@@ -41,38 +55,56 @@ const { from, seeds, trace, profile, failures, jobs } = new Command('sim')
     trace: number
     failures: number
     jobs?: true
-    profile?: (typeof PROFILES)[number]
+    only?: Kind
+    profile?: string
   }>()
 
-function meshSeed(seed: number) {
-  const result = runSeed(seed, { keepTrace: trace, ...(profile && { profile }) })
-  return { ...result, simulated: `${result.profile}, ${result.peers} peers` }
+function outcomeOf(kind: Kind, seed: number) {
+  switch (kind) {
+    case 'jobs':
+      return { ...runJobSeed(seed, { keepTrace: trace }), profile: 'jobs' }
+    case 'mesh': {
+      const chosen = MESH_PROFILES.find(({ name }) => name === profile)
+      return runMeshSeed(seed, { keepTrace: trace, ...(chosen && { profile: chosen }) })
+    }
+    case 'log': {
+      const chosen = PROFILES.find(({ name }) => name === profile)
+      return runSeed(seed, { keepTrace: trace, ...(chosen && { profile: chosen }) })
+    }
+  }
 }
 
+function knowsProfile(kind: Kind): boolean {
+  const known = kind === 'mesh' ? MESH_PROFILES : PROFILES
+  return profile === undefined || kind === 'jobs' || known.some(({ name }) => name === profile)
+}
+
+const asked: Kind[] = jobs ? ['jobs'] : only === undefined ? ['log', 'mesh'] : [only]
+const kinds = asked.filter(knowsProfile)
 const startMs = performance.now()
 let run = 0
 let failed = 0
 let events = 0
 let simulatedMs = 0
 for (let seed = from; seed < from + seeds && failed < failures; seed++) {
-  const result = jobs ? { ...runJobSeed(seed, { keepTrace: trace }), simulated: 'jobs' } : meshSeed(seed)
   run++
-  events += result.events
-  simulatedMs += result.simulatedMs
-  if (result.failure === undefined) continue
-  failed++
-  for (const line of result.trace) console.log(line)
-  console.error(`seed ${seed} (${result.simulated}): ${result.failure.message}`)
-  if (result.failure.name !== 'CheckFailure') console.error(result.failure.stack)
-  if (trace === 0)
-    console.error(
-      `to see it: npm run test:sim --${jobs ? ' --jobs' : ''} --from ${seed} --seeds 1 --trace 200`,
-    )
+  for (const kind of kinds) {
+    const result = outcomeOf(kind, seed)
+    events += result.events
+    simulatedMs += result.simulatedMs
+    if (result.failure === undefined) continue
+    failed++
+    for (const line of result.trace) console.log(line)
+    console.error(`seed ${seed} (${kind}, ${result.profile}): ${result.failure.message}`)
+    if (result.failure.name !== 'CheckFailure') console.error(result.failure.stack)
+    if (trace === 0)
+      console.error(`to see it: npm run test:sim -- --only ${kind} --from ${seed} --seeds 1 --trace 200`)
+  }
 }
 const tookMs = performance.now() - startMs
 const perMinute = Math.round((run / tookMs) * 60_000)
 console.log(
-  `${run} seeds, ${failed} failed; ${perMinute} seeds a minute, ${Math.round(events / (tookMs / 1_000))} events a second, ` +
-    `${Math.round(simulatedMs / tookMs)} times real time`,
+  `${run} seeds (${kinds.join(' and ')}), ${failed} failed; ${perMinute} seeds a minute, ` +
+    `${Math.round(events / (tookMs / 1_000))} events a second, ${Math.round(simulatedMs / tookMs)} times real time`,
 )
 process.exitCode = failed === 0 ? 0 : 1

@@ -4,13 +4,11 @@ import { ReplicatedState } from '../../../src/node/replicated-state.machine.ts'
 import type { LogCommand, LogResult } from '../../../src/node/replicated-state.machine.ts'
 import type { LogUser, RaftProgram } from '../raft-program.ts'
 import type { Surroundings } from '../world.ts'
+import { canonical, SIM_SLOTS } from './mesh-checker.ts'
 import type { MeshChecker } from './mesh-checker.ts'
 import type { Calls, Failure, Reply } from './sim-calls.ts'
 import { pause, waitFor } from './task.ts'
 import type { Task } from './task.ts'
-
-/** Slots of simulated meshes: few, so that plans are cheap and every slot gets data. */
-export const SIM_SLOTS = 64
 
 export interface LogMutant {
   /** A command is applied with the time of the peer that applies it. */
@@ -84,7 +82,7 @@ export class SimLog implements LogUser {
     const command = unpack(data) as LogCommand
     const timeMs = mutant.appliesWithWallClock === true ? around.wallMs() : context.timeMs
     const result = this.state.apply(command, { ...context, timeMs })
-    const answer = JSON.stringify(result)
+    const answer = canonical(result)
     this.stateIndex = context.index
     if (this.#proposals.size > 0) this.#results.set(context.index, result)
     checker.applied(around.self, command, context, answer)

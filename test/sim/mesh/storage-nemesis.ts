@@ -61,6 +61,12 @@ export const MESH_PROFILES: readonly MeshNemesis[] = [
   { name: 'everything', links: linksOf('everything'), everyMs: 1_500, acts: ALL },
 ]
 
+export function meshProfile(name: string): MeshNemesis {
+  const profile = MESH_PROFILES.find(each => each.name === name)
+  if (profile === undefined) throw new Error(`there is no profile ${name}`)
+  return profile
+}
+
 export interface StorageVictims {
   world: World
   checker: MeshChecker
