@@ -57,7 +57,7 @@ test('a mesh that lost two of three voters for good comes back from the third, w
   expect((await third!.status()).meshId).toBe(meshId)
   expect(await textOf(again.fs.get('/kept.txt'))).toBe('kept\n')
   await again.fs.mkdir('/after')
-  expect((await again.fs.stat('/after')).kind).toBe('directory')
+  expect((await again.fs.stat('/after')).type).toBe('directory')
 })
 
 test('a voter whose log is damaged rejoins by itself, without a vote at first, and votes again', async () => {
