@@ -72,7 +72,7 @@ export function plan(
 }
 
 /**
- * The same in slices: yields after about `SLICE_SCORES` scores, some milliseconds of work, so that a plan for 1,000 peers does
+ * The same in slices: yields after about `SLICE_SCORES` scores, so that a plan for 1,000 peers does
  * not hold up heartbeats.
  */
 export function* planSteps(
@@ -84,8 +84,10 @@ export function* planSteps(
   if (topology.peers.length === 0) return { moves: [], added: 0, ideal: 0 }
   const planner = new Planner(topology, table)
   const ideal = planner.lacking()
+  yield
   yield* planner.fill()
   yield* planner.rebalance()
+  yield
   const moves: SlotMove[] = []
   for (const [slot, old] of table.entries()) {
     const owners = withUnreplaceable(planner.owners[slot]!, old)
@@ -102,8 +104,8 @@ function withUnreplaceable(owners: PeerId[], old: readonly PeerId[]): PeerId[] {
   return [...owners, ...old.filter(peer => !owners.includes(peer)).slice(0, missing)]
 }
 
-/** Scores between two yields: 2 to 5 ms. */
-const SLICE_SCORES = 20_000
+/** Scores between two yields: 1 to 3 ms. */
+const SLICE_SCORES = 8_000
 
 class Planner {
   /** Of each slot: only peers of the topology, within its limits. */
@@ -215,12 +217,14 @@ class Planner {
       // Its best slots of the ring first, so that they are spread evenly over the givers and stay when others join.
       const ranked: { slot: number; score: number }[] = []
       for (const [slot, owners] of this.owners.entries()) {
+        if (this.#work >= SLICE_SCORES) yield* this.#pause()
         if (!owners.some(owner => givers.has(owner))) continue
         ranked.push({ slot, score: this.#rendezvous.score(slot, taker) })
+        this.#work++
       }
       ranked.sort((a, b) => b.score - a.score || a.slot - b.slot)
       // Sorting costs about as much again.
-      this.#work += 2 * ranked.length + this.owners.length / 4
+      this.#work += ranked.length
       for (const { slot } of ranked) {
         if (!mayTake(taker.peerId)) break
         if (this.#takeOver(slot, taker, mustGive)) moved++

@@ -3,8 +3,8 @@ import { planSteps, type Plan } from './placement.ts'
 import type { RingPeer } from './ring.ts'
 import type { SlotView } from './slot-table.machine.ts'
 
-/** Slices of a plan in one step of the machine: each some milliseconds. */
-const SLICES_MAX = 2
+/** Slices of a plan in one step of the machine: a millisecond or two each. */
+const SLICES_MAX = 4
 
 export interface PlanInput {
   eligible: readonly RingPeer[]

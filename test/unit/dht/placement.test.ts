@@ -1,7 +1,7 @@
 import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { asFileId, asPeerId, type PeerId } from '../../../src/base/index.ts'
-import { plan, seedTable } from '../../../src/dht/placement.ts'
+import { plan, planSteps, seedTable, type Plan } from '../../../src/dht/placement.ts'
 import { Rendezvous, replicaOwners, slotOf, type RingPeer } from '../../../src/dht/ring.ts'
 
 const SLOTS = 4096
@@ -223,4 +223,84 @@ describe('placement', () => {
       { numRuns: 60 },
     )
   })
+
+  it.each([
+    [5, SLOTS, 12],
+    [20, SLOTS, 12],
+    [100, SLOTS, 6],
+    [1_000, 4 * SLOTS, 1],
+  ])(
+    'adds at most 1.3 times what it must when any peer of %i joins, leaves, or changes its weight, on any hosts',
+    (count, slotCount, numRuns) => {
+      const shape = fc.record({
+        perHost: fc.constantFrom(1, 1, 2, 4),
+        zones: fc.constantFrom(1, 1, 3),
+        weights: fc.array(fc.constantFrom(1, 1, 1, 2, 0.5), { minLength: 1, maxLength: 7 }),
+        changes: fc.array(
+          fc.record({
+            what: fc.constantFrom('join', 'leave', 'weigh'),
+            who: fc.nat(count - 1),
+            weight: fc.constantFrom(0, 0.5, 1, 2, 3),
+          }),
+          { minLength: 1, maxLength: 4 },
+        ),
+      })
+      fc.assert(
+        fc.property(shape, ({ perHost, zones, weights, changes }) => {
+          const make = (id: number): RingPeer =>
+            peer(id, `host${Math.floor(id / perHost)}`, {
+              zone: `zone${Math.floor(id / perHost) % zones}`,
+              weight: weights[id % weights.length]!,
+            })
+          let all = Array.from({ length: count }, (_, id) => make(id))
+          let table = seedTable(all, slotCount, RF)
+          let next = count
+          for (const { what, who, weight } of changes) {
+            const at = who % all.length
+            if (what === 'join') all = [...all, make(next++)]
+            else if (what === 'leave' && all.length > RF + 1) all = all.toSpliced(at, 1)
+            else all = all.with(at, { ...all[at]!, weight })
+            const { moves, added, ideal } = planned(table, all)
+            // Shares are fractions of slots, rounded for each peer.
+            expect(added).toBeLessThanOrEqual(1.3 * ideal + all.length)
+            table = table.map(owners => [...owners])
+            for (const move of moves) table[move.slot] = move.owners
+          }
+        }),
+        { numRuns, seed: 20_261_122 },
+      )
+    },
+    60_000,
+  )
+
+  it('counts as ideal what no planner can do without: what the departed owned, or the newcomer’s share', () => {
+    const table = seedTable(peers(5), SLOTS, RF)
+    const gone = loads(table).get(asPeerId('peer0'))!
+    expect(planned(table, peers(5).slice(1)).ideal).toBe(gone)
+    expect(planned(table, [...peers(5), peer(5)]).ideal).toBe(Math.floor((SLOTS * RF) / 6))
+    expect(planned(table, peers(5))).toEqual({ moves: [], added: 0, ideal: 0 })
+  })
+
+  it('plans the same in slices, none of which looks at more than a part of a large mesh', () => {
+    const all = peers(200)
+    const table = seedTable(all, SLOTS, RF)
+    let slices = 0
+    const steps = planSteps(table, [...all.slice(5), peer(500)], RF)
+    for (;;) {
+      const { done, value } = steps.next()
+      slices++
+      if (done !== true) continue
+      expect(value.moves).toEqual(plan(table, [...all.slice(5), peer(500)], RF))
+      break
+    }
+    expect(slices).toBeGreaterThan(5)
+  })
 })
+
+function planned(table: readonly PeerId[][], all: readonly RingPeer[]): Plan {
+  const steps = planSteps(table, all, RF)
+  for (;;) {
+    const { done, value } = steps.next()
+    if (done === true) return value
+  }
+}
