@@ -2,7 +2,6 @@ import type { AbortOptions } from '../../base/index.ts'
 import { invalidPath, type FileClient, type FileEntry, type PutReply } from '../../dht/index.ts'
 import { inParallel } from './parallel.ts'
 import { walkTree } from './tree.ts'
-import { UPLOADS_PARALLEL } from './upload-tree.ts'
 
 export interface TreeCopyOptions extends AbortOptions {
   /** Replace files that are there. @default false: ALREADY_EXISTS */
@@ -12,6 +11,9 @@ export interface TreeCopyOptions extends AbortOptions {
   onBytes?: (bytes: number) => void
   onFile?: (copy: PutReply) => void
 }
+
+/** The bytes of each pass through here. */
+const COPIES_PARALLEL = 16
 
 type Copier = Pick<FileClient, 'ls' | 'stat' | 'mkdir'> & {
   cp: (
@@ -31,7 +33,7 @@ export async function copyTree(
   to: string,
   options: TreeCopyOptions = {},
 ): Promise<void> {
-  const { parallel = UPLOADS_PARALLEL, onFile, signal, ...rest } = options
+  const { parallel = COPIES_PARALLEL, onFile, signal, ...rest } = options
   const { path: root } = await files.stat(from, { signal })
   if (root === '/' || `${to}/`.startsWith(`${root}/`))
     throw invalidPath(to, `it lies inside ${root}, and a directory cannot be copied into itself`)

@@ -7,14 +7,17 @@ import { inParallel } from './parallel.ts'
 import { uploadFile, type Uploaded, type UploadOptions } from './upload.ts'
 
 export interface TreeUploadOptions extends UploadOptions {
-  /** Files under way at a time; small ones wait for disks and the log, not for the network. @default 16 */
+  /** Files under way at a time, large ones no more than four. @default 64: small ones wait for the log and for disks, which take many at once */
   parallel?: number
   /** Told of each file that is stored; and of each that failed for a reason of its own, after which the others go on. */
   onFile?: (file: Uploaded) => void
   onFailed?: (local: string, error: unknown) => void
 }
 
-export const UPLOADS_PARALLEL = 16
+const UPLOADS_PARALLEL = 64
+/** Each keeps queues of a few MiB at the peer that takes it, and a few fill the network. */
+const LARGE_PARALLEL = 4
+const LARGE_BYTES = 2 ** 20
 
 /**
  * Stores what was found under local paths. One goes to the very path, or into it when that is a directory or ends with a slash; several go
@@ -30,18 +33,21 @@ export async function uploadTrees(
   const { parallel = UPLOADS_PARALLEL, onFile, onFailed, ...put } = options
   const { signal } = put
   const into = await isInto(files, trees, target, put)
-  const jobs: { local: string; path: string; isNested: boolean }[] = []
+  const jobs: { local: string; path: string; isLarge: boolean; isNested: boolean }[] = []
   for (const tree of trees) {
     const root = into ? under(target, tree.name) : joinNames(pathNames(target))
     const pathOf = (entry: LocalEntry): string => under(root, entry.relative.slice(tree.name.length + 1))
-    if (!tree.isFolder) jobs.push({ local: tree.files[0]!.local, path: root, isNested: false })
+    if (!tree.isFolder) jobs.push({ ...jobOf(tree.files[0]!), path: root, isNested: false })
     else {
       await makeRoot(files, root, put)
-      for (const file of tree.files) jobs.push({ local: file.local, path: pathOf(file), isNested: true })
+      for (const file of tree.files) jobs.push({ ...jobOf(file), path: pathOf(file), isNested: true })
       await makeEmptyFolders(files, tree, pathOf, parallel, signal)
     }
   }
-  await inParallel(jobs, parallel, signal, async ({ local, path, isNested }, stop) => {
+  const store = async (
+    { local, path, isNested }: (typeof jobs)[number],
+    stop: AbortSignal,
+  ): Promise<void> => {
     try {
       const source = await readLocal(local)
       const parents = isNested || into ? { parents: true } : {}
@@ -51,7 +57,15 @@ export async function uploadTrees(
       if (stop.aborted || onFailed === undefined || !isOfOneFile(error)) throw error
       onFailed(local, error)
     }
-  })
+  }
+  const large = jobs.filter(({ isLarge }) => isLarge)
+  const small = jobs.filter(({ isLarge }) => !isLarge)
+  await inParallel(large, Math.min(parallel, LARGE_PARALLEL), signal, store)
+  await inParallel(small, parallel, signal, store)
+}
+
+function jobOf({ local, sizeBytes }: LocalTree['files'][number]): { local: string; isLarge: boolean } {
+  return { local, isLarge: sizeBytes >= LARGE_BYTES }
 }
 
 async function isInto(

@@ -18,7 +18,11 @@ function put(): Command {
     .option('--overwrite', 'replace files that are there')
     .option('--parents', 'make missing directories')
     .option('--resume', 'keep what is stored when interrupted, and go on from there the next time')
-    .option('--parallel <n>', 'files under way at a time (default: 16)', wholeNumber('--parallel', 1, 256))
+    .option(
+      '--parallel <n>',
+      'files under way at a time (default: 64, large ones 4)',
+      wholeNumber('--parallel', 1, 256),
+    )
     .option(
       '--partition-bytes <n>',
       'size to cut at (default: 33554432)',
