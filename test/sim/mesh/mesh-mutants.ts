@@ -34,9 +34,10 @@ export const PLANTED_BUGS: Readonly<Record<string, PlantedBug>> = {
     harm: /last good copy|no disk has a good copy|not healed/,
   },
   'promotes and retires a move at once, before the new owners have a copy': {
-    mutant: { nameNode: { retiresAtOnce: true } },
+    // Else the new owners say themselves that they have nothing, soon enough to be given it; nothing else breaks here.
+    mutant: { nameNode: { retiresAtOnce: true }, blocks: { noAntiEntropy: true } },
     profile: 'churn',
-    harm: /last good copy|no disk has a good copy|not healed/,
+    harm: /last good copy|no disk has a good copy|named as holder .* no good copy/,
   },
   'deletes on order, whatever it has applied itself': {
     mutant: { blocks: { deletesOnOrder: true } },
