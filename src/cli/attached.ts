@@ -1,6 +1,7 @@
 import type { Mesh } from '../node/index.ts'
 import { interruptible } from './interrupt.ts'
 import type { Settings } from './settings.ts'
+import { note } from './terminal.ts'
 
 /** Attaches to the mesh, does the work, and lets go. Ctrl-C aborts the signal. */
 export async function attached<T>(
@@ -15,6 +16,7 @@ export async function attached<T>(
       ...(peer === undefined ? {} : { peer }),
       ...(key === undefined ? {} : { keyFile: key }),
       name: options.name ?? 'shoal',
+      ...(settings.wait ? { onWaiting: once(() => note('waiting for a leader …')) } : { waitMs: 0 }),
       signal,
     })
     try {
@@ -23,4 +25,12 @@ export async function attached<T>(
       await mesh.close()
     }
   })
+}
+
+function once(work: () => void): () => void {
+  let isDone = false
+  return () => {
+    if (!isDone) work()
+    isDone = true
+  }
 }

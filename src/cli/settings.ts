@@ -23,7 +23,7 @@ export function shared(command: Command, ...examples: string[]): Command {
     .option('--json', 'print JSON, for programs')
     .option(
       '--no-wait',
-      'do not wait for the mesh: reads answer what the peer knows, up and down return at once',
+      'do not wait for the mesh: no waiting for a leader, reads answer what the peer knows, up and down return at once',
     )
     .option('--debug', 'show stacks of errors')
     .addHelpText('after', `\nExample:\n${examples.map(example => `  $ ${example}`).join('\n')}`)

@@ -27,7 +27,11 @@ export interface FileServicePorts {
    * once it is applied here too, so that a read that follows sees it. Leader changes are waited out quietly;
    * rejects with a coded error when nobody knows whether the command took effect, or that it did not.
    */
-  propose<C extends DhtCommand>(command: C, options?: AbortOptions): Promise<ResultOf<C>>
+  /** @param options `isStoring`: bytes of a file wait for this; giving up early would throw them away. */
+  propose<C extends DhtCommand>(
+    command: C,
+    options?: AbortOptions & { isStoring?: boolean },
+  ): Promise<ResultOf<C>>
   /** Resolves when the local replicated state holds everything that was acknowledged anywhere before this call. */
   readBarrier(options?: AbortOptions): Promise<void>
   namespace(): NamespaceView

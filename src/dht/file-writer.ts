@@ -119,7 +119,12 @@ export class FileWriter {
     const opened = async (signal: AbortSignal): Promise<Opening> => this.#begin(path, options, signal)
     return this.#write(opened, source, options, async (open, { lease }, signal) => {
       const { fileId, blockCount } = open
-      accepted(await this.#ports.propose({ type: 'commit-file', fileId, blockCount, lease }, { signal }))
+      accepted(
+        await this.#ports.propose(
+          { type: 'commit-file', fileId, blockCount, lease },
+          { signal, isStoring: true },
+        ),
+      )
       return this.#result(open)
     })
   }
@@ -142,7 +147,10 @@ export class FileWriter {
     return this.#write(opened, source, options, async (open, { lease, from }, signal) => {
       const { fileId, blockCount } = open
       accepted(
-        await this.#ports.propose({ type: 'commit-file', fileId, blockCount, lease, from }, { signal }),
+        await this.#ports.propose(
+          { type: 'commit-file', fileId, blockCount, lease, from },
+          { signal, isStoring: true },
+        ),
       )
       return { ...this.#result(open), appended: open.bytes - bytesBefore }
     })
@@ -160,7 +168,12 @@ export class FileWriter {
     const opened = async (signal: AbortSignal): Promise<Opening> => this.#begin(path, options, signal)
     return this.#write(opened, source, options, async (open, _opening, signal) => {
       const leaseMs = options.leaseMs ?? this.#options.leaseMs
-      accepted(await this.#ports.propose({ type: 'extend-lease', fileId: open.fileId, leaseMs }, { signal }))
+      accepted(
+        await this.#ports.propose(
+          { type: 'extend-lease', fileId: open.fileId, leaseMs },
+          { signal, isStoring: true },
+        ),
+      )
       return open
     })
   }
@@ -180,7 +193,7 @@ export class FileWriter {
     const propose = async (): Promise<{ fileId: FileId; lease: number; blocks: number }> => {
       const file = { path, fileId, leaseMs, overwrite, parents, format, replication, partitionBytes }
       const command = { type: 'begin-file' as const, ...file, ...(token !== undefined && { token }) }
-      const granting = this.#ports.propose(command, { signal })
+      const granting = this.#ports.propose(command, { signal, isStoring: true })
       const granted = await granting.catch((error: unknown) => {
         // Nobody knows whether the lease was granted; one with a token is taken over by the next try.
         if (token === undefined) this.#abandon(fileId)
@@ -192,7 +205,9 @@ export class FileWriter {
     if (from === 0 && begun.blocks > 0) {
       // Of another cut of the source, or too few to be worth it: begin anew.
       const { fileId: old, lease } = begun
-      accepted(await this.#ports.propose({ type: 'abandon-file', fileId: old, lease }, { signal }))
+      accepted(
+        await this.#ports.propose({ type: 'abandon-file', fileId: old, lease }, { signal, isStoring: true }),
+      )
       begun = await propose()
     }
     if (begun.blocks < from) {
@@ -220,7 +235,9 @@ export class FileWriter {
 
   async #beginAppend(path: string, signal: AbortSignal): Promise<{ opening: Opening; sizeBytes: number }> {
     const { leaseMs } = this.#options
-    const begun = accepted(await this.#ports.propose({ type: 'begin-append', path, leaseMs }, { signal }))
+    const begun = accepted(
+      await this.#ports.propose({ type: 'begin-append', path, leaseMs }, { signal, isStoring: true }),
+    )
     const { fileId, lease, format, replication, partitions, sizeBytes } = begun
     const partitionBytes = begun.partitionBytes ?? this.#options.partitionBytes
     const opening: Opening = {
@@ -440,7 +457,9 @@ class BlockStream {
     this.#reports = []
     this.#recordedMs = this.#ports.clock.nowMs()
     const { fileId, lease } = this.#file
-    accepted(await this.#ports.propose({ type: 'add-blocks', fileId, lease, blocks }, { signal }))
+    accepted(
+      await this.#ports.propose({ type: 'add-blocks', fileId, lease, blocks }, { signal, isStoring: true }),
+    )
   }
 }
 

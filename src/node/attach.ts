@@ -39,8 +39,10 @@ export async function attach(options: AttachOptions): Promise<Mesh> {
     const peer = await firstThatAnswers(transport, options)
     const attachment = new Attachment({ transport, peer, addresses: options.peers })
     const access = attachedAccess(transport, peer, attachment)
-    const { defaultPartitions, globals } = options
+    const { defaultPartitions, globals, waitMs, onWaiting } = options
     const mesh = new Mesh(access, log, {
+      ...(waitMs === undefined ? {} : { waitMs }),
+      ...(onWaiting === undefined ? {} : { onWaiting }),
       ...(defaultPartitions === undefined ? {} : { defaultPartitions }),
       ...(globals === undefined ? {} : { globals }),
       onClose: async () => {

@@ -27,10 +27,18 @@ export const LEADER_CALL = {
   /** Between tries, jittered, doubling from the first to the second. */
   retryMinMs: 50,
   retryMaxMs: 1_000,
-  /** A caller waits quietly for so long before NO_QUORUM is its answer. */
-  quorumWaitMs: 10_000,
+  /** A peer looks for a leader for so long before NO_QUORUM is its answer: the caller should know soon. */
+  quorumWaitMs: 3_000,
+  /** The same while a file is being stored: giving up would throw away what was sent. */
+  storingWaitMs: 10_000,
   /** One try, until the leader's answer is there. */
   tryTimeoutMs: 10_000,
+} as const
+
+export const QUORUM_PATIENCE = {
+  /** A client asks again for so long after NO_QUORUM: an election takes a second or two, a busy machine longer. */
+  waitMs: 10_000,
+  pauseMs: 100,
 } as const
 
 export const JOB_CLIENT = {

@@ -36,6 +36,8 @@ export interface LeaderCallOptions extends AbortOptions {
   body?: Uint8Array
   /** Until NO_QUORUM is the answer. @default LEADER_CALL.quorumWaitMs */
   waitMs?: number
+  /** The request changes something: once a leader may have seen it, "nothing was changed" is no answer. @default false */
+  changes?: boolean
 }
 
 /** Asks whoever leads, quietly again while leadership changes. Only for requests that may safely arrive twice. */
@@ -61,6 +63,8 @@ export class LeaderCaller {
     let pauseMs: number = LEADER_CALL.retryMinMs
     let hint: PeerId | undefined
     let cause: unknown
+    /** The last try that a leader may have seen. */
+    let heard: ShoalError | undefined
     for (;;) {
       options.signal?.throwIfAborted()
       const known = this.#view.leader()
@@ -79,6 +83,7 @@ export class LeaderCaller {
           if (hasCode(error, 'STALE_LEADER') && isSuperseded()) continue
           if (this.#clock.nowMs() >= untilMs && !UNHEARD.has(error.code)) throw error
           cause = error
+          if (!UNHEARD.has(error.code)) heard = error
           if (hasCode(error, 'NOT_LEADER') && error.details.leader !== undefined) {
             const said = error.details.leader as PeerId
             if (said !== leader) hint = said
@@ -86,6 +91,7 @@ export class LeaderCaller {
         }
       }
       if (this.#clock.nowMs() >= untilMs) {
+        if (options.changes === true && heard !== undefined) throw heard
         const quorum = this.#view.quorum()
         throw new ShoalError(
           'NO_QUORUM',

@@ -41,6 +41,11 @@ export interface MeshLogOptions {
   log: Logger
 }
 
+export interface ProposeOptions extends AbortOptions {
+  /** Until NO_QUORUM is the answer. @default LEADER_CALL.quorumWaitMs */
+  waitMs?: number
+}
+
 /** The replicated log and the state it makes, as one peer has them; proposals go to whoever leads. */
 export class MeshLog implements AsyncDisposable {
   readonly state = new ReplicatedState()
@@ -114,7 +119,7 @@ export class MeshLog implements AsyncDisposable {
 
   async proposeDht<Command extends DhtCommand>(
     command: Command,
-    options?: AbortOptions,
+    options?: ProposeOptions,
   ): Promise<ResultOf<Command>> {
     const named =
       isSlotCommand(command) || command.session !== undefined
@@ -131,9 +136,9 @@ export class MeshLog implements AsyncDisposable {
     return await this.#propose({ part: 'rdd', command }, options)
   }
 
-  async #propose(command: LogCommand, options: AbortOptions = {}): Promise<unknown> {
+  async #propose(command: LogCommand, options: ProposeOptions = {}): Promise<unknown> {
     try {
-      const { index, result } = await this.leader.call(proposeCommand, command, options)
+      const { index, result } = await this.leader.call(proposeCommand, command, { ...options, changes: true })
       await this.log.waitApplied(index, { ...options, timeoutMs: MESH_LOG.applyTimeoutMs })
       return result
     } catch (error) {

@@ -21,8 +21,9 @@ import {
 } from './placement-messages.ts'
 import type { MeshAccess } from './mesh-access.ts'
 import { MeshFiles } from './mesh-files.ts'
+import { patient, type Patience } from './patient-access.ts'
 
-export interface MeshOptions {
+export interface MeshOptions extends Patience {
   /** Partitions of parallelize and range where the call names none. @default 8 */
   defaultPartitions?: number
   /** Global object of a REPL, to look up names that closures use. */
@@ -39,11 +40,8 @@ export class Mesh extends DatasetContext implements AsyncDisposable {
   readonly #client: JobClient
   readonly #onClose: (() => Promise<void>) | undefined
 
-  constructor(
-    access: MeshAccess,
-    log: Logger,
-    options: MeshOptions & { onClose?: () => Promise<void> } = {},
-  ) {
+  constructor(given: MeshAccess, log: Logger, options: MeshOptions & { onClose?: () => Promise<void> } = {}) {
+    const access = patient(given, options)
     const client = new JobClient(access, log)
     const fs = new FileSystem({
       call: (type, head, callOptions = {}) => access.callAttached(type, head, callOptions),

@@ -24,7 +24,7 @@ import {
 import { MembershipDriver, type LeaderView } from '../gossip/index.ts'
 import { bootstrap, type Bootstrapped } from './bootstrap.ts'
 import { ChaosOrders } from './chaos-orders.ts'
-import { MEMBERS_KEEPER, PEER } from './config.ts'
+import { LEADER_CALL, MEMBERS_KEEPER, PEER } from './config.ts'
 import { DrainWatch } from './drain-watch.ts'
 import { handlePlacementOrders } from './placement-orders.ts'
 import { DataDirectory } from './data-directory.ts'
@@ -457,7 +457,11 @@ class RunningPeer implements Peer {
     return {
       transport: this.#transport,
       store,
-      propose: (command, options) => this.#meshLog.proposeDht(command, options),
+      propose: (command, { isStoring = false, ...options } = {}) =>
+        this.#meshLog.proposeDht(command, {
+          ...options,
+          ...(isStoring && { waitMs: LEADER_CALL.storingWaitMs }),
+        }),
       readBarrier: options => this.#meshLog.readBarrier(options),
       namespace: () => state.namespace,
       slots: () => state.slots,

@@ -66,6 +66,21 @@ test('a leader that may have heard the question is not NO_QUORUM: nobody knows t
   await expect(caller.call(ask, {}, { waitMs: 0 })).rejects.toMatchObject({ code: 'CONNECTION_LOST' })
 })
 
+test('a change that a lost leader may have seen is not called unchanged when nobody leads afterwards', async () => {
+  let leads = true
+  const { caller, network, other, third } = mesh(() => (leads ? other.self : undefined))
+  other.handle(ask, () => {
+    setImmediate(() => {
+      leads = false
+      network.kill('b')
+    })
+    return new Promise(() => {})
+  })
+  third.handle(ask, () => notLeader())
+  const options = { waitMs: 300, changes: true }
+  await expect(caller.call(ask, {}, options)).rejects.toMatchObject({ code: 'CONNECTION_LOST' })
+})
+
 test('the hint of a peer that does not lead is followed', async () => {
   const { caller, other, third } = mesh(() => other.self)
   other.handle(ask, () => notLeader(third.self))
