@@ -1,13 +1,19 @@
 import pino from 'pino'
 import { hasCode, toWire } from '../../src/base/index.ts'
 import { createPeer, type Peer } from '../../src/node/index.ts'
-import type { PeerReport, PeerSettings, StatusQuestion } from './peer-settings.ts'
+import type { FaultOrder, PeerReport, PeerSettings, StatusQuestion } from './peer-settings.ts'
+import { allowFaults, failSyncs, setClock } from './process-faults.ts'
 
 /**
  * One peer as a process of its own, for tests: settings in the first argument, log on standard error, reports over the
  * IPC channel. It ends with its parent, however that ended.
  */
-const { meshKeyHex, logLevel, ...options } = JSON.parse(process.argv[2] ?? '{}') as PeerSettings
+const { meshKeyHex, logLevel, clockOffsetMs, ...options } = JSON.parse(
+  process.argv[2] ?? '{}',
+) as PeerSettings
+
+allowFaults()
+setClock(clockOffsetMs ?? 0)
 
 process.once('disconnect', () => process.exit(0))
 
@@ -24,8 +30,10 @@ async function serve(): Promise<Peer> {
       pino.destination({ fd: 2, sync: true }),
     ),
   })
-  process.on('message', (question: StatusQuestion) => {
-    void peer.mesh.status().then(status => report({ type: 'status', seq: question.seq, status }))
+  process.on('message', (asked: StatusQuestion | FaultOrder) => {
+    if (asked.type === 'clock') setClock(asked.offsetMs)
+    else if (asked.type === 'fail-syncs') failSyncs(asked.pathPart)
+    else void peer.mesh.status().then(status => report({ type: 'status', seq: asked.seq, status }))
   })
   process.once('SIGTERM', () => {
     void peer.stop().then(() => process.exit(0))

@@ -4,7 +4,7 @@ import { closeSync, openSync, readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { raceAbort, withDeadline } from '../../src/base/index.ts'
 import type { PeerStatus } from '../../src/node/index.ts'
-import type { PeerReport, PeerSettings, StatusQuestion } from './peer-settings.ts'
+import type { FaultOrder, PeerReport, PeerSettings, StatusQuestion } from './peer-settings.ts'
 
 const MAIN = fileURLToPath(new URL('peer-main.ts', import.meta.url))
 /** A cold start on a busy machine; a healthy one takes a second or two. */
@@ -45,12 +45,14 @@ export class PeerProcess {
   #addresses: string[] = []
   #seq = 0
   #paused = false
+  #clockOffsetMs: number
   #crash: string | undefined
   readonly #questions = new Map<number, (status: PeerStatus) => void>()
 
   constructor(settings: PeerSettings, logFile: string) {
     this.name = settings.name
     this.#settings = settings
+    this.#clockOffsetMs = settings.clockOffsetMs ?? 0
     this.logFile = logFile
   }
 
@@ -86,7 +88,8 @@ export class PeerProcess {
     if (this.#child !== undefined) throw new Error(`${this.name} runs already`)
     const log = openSync(this.logFile, 'a')
     const { within, ...place } = this.#listen()
-    const node = [process.execPath, '--no-warnings', MAIN, JSON.stringify({ ...this.#settings, ...place })]
+    const settings = { ...this.#settings, ...place, clockOffsetMs: this.#clockOffsetMs }
+    const node = [process.execPath, '--no-warnings', MAIN, JSON.stringify(settings)]
     const [program = '', ...args] = within === undefined ? node : ['ip', 'netns', 'exec', within, ...node]
     const child = spawn(program, args, {
       stdio: ['ignore', log, log, 'ipc'],
@@ -166,6 +169,21 @@ export class PeerProcess {
   resume(): void {
     this.#child?.kill('SIGCONT')
     this.#paused = false
+  }
+
+  /** Sets its wall clock so far ahead of this machine's, or behind: now, and for later starts. */
+  setClock(offsetMs: number): void {
+    this.#clockOffsetMs = offsetMs
+    this.#tell({ type: 'clock', offsetMs })
+  }
+
+  /** Until it is started anew, or told otherwise, its disk fails to sync whatever lies below such a path. */
+  failSyncs(pathPart: string | undefined): void {
+    this.#tell({ type: 'fail-syncs', pathPart })
+  }
+
+  #tell(order: FaultOrder): void {
+    this.#child?.send(order)
   }
 
   /** As the peer itself sees it. @throws when it does not run or does not answer soon. */

@@ -6,6 +6,8 @@ export interface PeerSettings extends Omit<PeerOptions, 'log' | 'signal' | 'mesh
   meshKeyHex?: string
   /** @default 'info' */
   logLevel?: string
+  /** Its wall clock is so far ahead of the machine's; negative: behind. @default 0 */
+  clockOffsetMs?: number
 }
 
 /** What a peer process says to whoever started it. */
@@ -19,3 +21,8 @@ export interface StatusQuestion {
   type: 'status'
   seq: number
 }
+
+/** What it is told: somebody sets its wall clock, or its disk no longer makes durable what lies below such a path. */
+export type FaultOrder =
+  | { type: 'clock'; offsetMs: number }
+  | { type: 'fail-syncs'; pathPart: string | undefined }
