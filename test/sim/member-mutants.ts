@@ -48,7 +48,10 @@ export const MEMBER_SCENARIOS: readonly MemberScenario[] = [
       const crowd = crowdOf({ peers: 6, seed: 12 }, machine)
       crowd.split(1)
       reached(crowd, 'the one cut off is dead', () => crowd.believers(0, 'dead') === 5, 60_000)
-      const buriesAll = (): boolean => everybody(crowd).slice(1).every(of => crowd.belief(0, of) === 'dead')
+      const buriesAll = (): boolean =>
+        everybody(crowd)
+          .slice(1)
+          .every(of => crowd.belief(0, of) === 'dead')
       reached(crowd, 'all others are dead to it', buriesAll, 300_000)
       // No probe is under way any more.
       crowd.run(20_000)
