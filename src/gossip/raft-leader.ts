@@ -32,6 +32,8 @@ export interface FedPeer {
   voter: boolean
   match: number
   silentMs: number
+  /** It said itself how far it is, in this term; before that `match` and `silentMs` say nothing of it. */
+  answered: boolean
   state: RaftProgress['state']
   /** Its log was lost: what it says counts for nothing until a change of the voters settles it. */
   forgot: boolean
@@ -60,7 +62,6 @@ export class RaftLeader {
   #heartbeatAtMs: number
   #learnerHeartbeatAtMs: number
   #announceAtMs = 0
-  /** Log time and the (monotonic) moment it was read; from there it runs with the monotonic clock. */
 
   constructor(context: RaftContext, term: number, peers: readonly PeerId[], rules: LeaderRules) {
     this.term = term
@@ -116,6 +117,7 @@ export class RaftLeader {
       voter: voters.has(peer),
       match: progress.match,
       silentMs: Math.max(0, nowMs - progress.heardMs),
+      answered: progress.answered,
       state: progress.state,
       forgot: progress.life?.forgot === true,
       unfit: progress.unfit,

@@ -10,6 +10,8 @@ import type { LogLife } from './raft-types.ts'
 export class RaftProgress {
   /** Highest index known to be durable there. */
   match = 0
+  /** It said itself what it has of this leader's log; until then its `match` and `heardMs` are only where counting begins. */
+  answered = false
   /** Next index to send. */
   next: number
   state: 'probe' | 'replicate' | 'snapshot' = 'probe'
@@ -54,6 +56,7 @@ export class RaftProgress {
   acknowledged(match: number): boolean {
     const answersProbe = this.state === 'probe' && match === this.match
     const news = match > this.match
+    this.answered = true
     if (news) this.match = match
     this.next = Math.max(this.next, match + 1)
     while (this.#inflight.length > 0 && this.#inflight[0]! <= match) this.#inflight.shift()
@@ -77,6 +80,7 @@ export class RaftProgress {
   begin(life: LogLife, next: number): void {
     this.life = life
     this.match = 0
+    this.answered = false
     this.snapshotIndex = 0
     this.commitTold = 0
     this.next = next

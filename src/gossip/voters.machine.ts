@@ -23,7 +23,7 @@ export interface VotersView {
   voters: readonly PeerId[]
   lastIndex: number
   /** Everybody the leader feeds. */
-  fed: readonly { peer: PeerId; match: number; silentMs: number; forgot?: boolean }[]
+  fed: readonly { peer: PeerId; match: number; silentMs: number; answered: boolean; forgot?: boolean }[]
   live: readonly LivePeer[]
 }
 
@@ -96,8 +96,9 @@ export class VotersMachine {
     const fed = new Map(view.fed.map(peer => [peer.peer, peer]))
     const fit = new Map<PeerId, number>()
     const forgot = new Map<PeerId, { caughtUp: boolean }>()
-    for (const { peer, match, silentMs: silent, forgot: lost } of view.fed) {
-      const keepsUp = live.has(peer) && silent <= silentMs && match >= lastIndex - trailingMax
+    for (const { peer, match, silentMs: silent, answered, forgot: lost } of view.fed) {
+      // The log may call a peer live that died long ago: a vote for it, and nothing would be committed any more.
+      const keepsUp = answered && live.has(peer) && silent <= silentMs && match >= lastIndex - trailingMax
       if (voters.includes(peer)) {
         if (lost === true) forgot.set(peer, { caughtUp: keepsUp })
       } else if (keepsUp && live.get(peer)?.draining !== true && live.get(peer)?.quarantined !== true) {

@@ -58,6 +58,14 @@ test('a mesh that lost two of three voters for good comes back from the third, w
   expect(await textOf(again.fs.get('/kept.txt'))).toBe('kept\n')
   await again.fs.mkdir('/after')
   expect((await again.fs.stat('/after')).type).toBe('directory')
+  const members = await waitFor('the lost peers to be down in the log', async () => {
+    const { members } = await third!.status()
+    return members.filter(({ state }) => state === 'down').length === 2 ? members : undefined
+  })
+  expect(members).toHaveLength(3)
+  // A mesh of one: what is written has one copy, which is as many as there can be.
+  await again.fs.put('/alone.txt', bytesOf('alone\n'))
+  expect(await textOf(again.fs.get('/alone.txt'))).toBe('alone\n')
 })
 
 test('a voter whose log is damaged rejoins by itself, without a vote at first, and votes again', async () => {

@@ -202,6 +202,32 @@ describe('election and log', () => {
     machine.assertInvariants()
   })
 
+  test('a leader tells a peer that has answered it from one of which it only knows that it should be there', () => {
+    const machine = leaderOfThree()
+    const answered = () => machine.progress().map(({ peer, answered }) => [peer, answered])
+    expect(answered()).toEqual([
+      [B, true],
+      [C, false],
+    ])
+    machine.step(
+      { type: 'received', from: C, message: { type: 'append-reply', term: 2, ok: true, match: 2 } },
+      1_500,
+    )
+    expect(answered()).toEqual([
+      [B, true],
+      [C, true],
+    ])
+    const forgot = { number: 7, forgot: true }
+    machine.step(
+      { type: 'received', from: C, message: { type: 'heartbeat-reply', term: 2, round: 1, life: forgot } },
+      1_500,
+    )
+    expect(answered()).toEqual([
+      [B, true],
+      [C, false],
+    ])
+  })
+
   test('an acknowledgement beyond the log counts for nothing', () => {
     const machine = leaderOfThree()
     const message: RaftMessage = { type: 'append-reply', term: 2, ok: true, match: 1_000 }

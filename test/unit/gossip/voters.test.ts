@@ -12,6 +12,8 @@ class Leader {
   hosts = new Map<string, string>()
   matches = new Map<string, number>()
   silent = new Map<string, number>()
+  /** Peers that have never answered this leader. */
+  mute = new Set<string>()
   zones = new Map<string, string>()
   draining = new Set<string>()
   quarantined = new Set<string>()
@@ -39,6 +41,7 @@ class Leader {
         peer: asPeerId(peer),
         match: this.matches.get(peer) ?? this.lastIndex,
         silentMs: this.silent.get(peer) ?? 0,
+        answered: !this.mute.has(peer),
         forgot: this.forgot.has(peer),
       })),
       live: this.live.map(peer => ({
@@ -89,6 +92,18 @@ describe('voters', () => {
     expect(leader.run(5_000)).toEqual([])
     leader.matches.delete('c')
     expect(leader.run(5_000)).toEqual(['ab', 'abc'])
+  })
+
+  test('a peer that has never answered this leader gets no vote, however live the log calls it', () => {
+    const recovered = new Leader('abc')
+    recovered.lastIndex = 17
+    for (const lost of ['b', 'c']) {
+      recovered.mute.add(lost)
+      recovered.matches.set(lost, 0)
+    }
+    expect(recovered.run(60_000)).toEqual([])
+    recovered.mute.clear()
+    expect(recovered.run(5_000)).toEqual(['ab', 'abc'])
   })
 
   test('a learner must have been fit for a while, without a break', () => {
