@@ -14,7 +14,7 @@ import type { StoredBlock } from './block-store.ts'
 import type { ReplicaSink } from './block-writer.ts'
 import { copyDeadlineMs, type FileOptions } from './config.ts'
 import { CopyThrottle } from './copy-throttle.ts'
-import { replicaTargets, type FileServicePorts } from './file-ports.ts'
+import { forget, replicaTargets, type FileServicePorts } from './file-ports.ts'
 import { blockCopy, blockDelete, blockInventory, blockRead, blockWrite, PAGE_MAX } from './messages.ts'
 
 export interface CopyRequest {
@@ -239,7 +239,12 @@ export class BlockService {
     )
     const body = withIdleLimit(reply.body, `block ${blockId} from ${source}`, readIdleMs, signal)
     const paced = request.urgent === true ? body : this.#throttle.paced(body, signal)
-    return this.#ports.store.write(blockId, paced, { signal, expect: { sizeBytes: bytes, sha256 } })
+    try {
+      return await this.#ports.store.write(blockId, paced, { signal, expect: { sizeBytes: bytes, sha256 } })
+    } finally {
+      // A full disk refuses before it reads a byte: an untouched body would keep its share of what may be under way to this peer.
+      forget(reply.body[Symbol.asyncIterator]().return?.())
+    }
   }
 
   async #inventory(startAfter: BlockId | undefined, limit = PAGE_MAX) {

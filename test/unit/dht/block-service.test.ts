@@ -115,6 +115,37 @@ describe('block service', () => {
     expect(mesh.peer('cyd').store.list()).toEqual([])
   })
 
+  it('lets go of the bytes of a copy that its full disk refuses before it reads any', async () => {
+    mesh = await DhtMesh.start(['ada', 'bob'])
+    const stored = await mesh.peer('ada').store.write(BLOCK, chunked(BYTES))
+    const { transport } = mesh.peer('bob').ports
+    let letGo = 0
+    const call = transport.call.bind(transport)
+    transport.call = async (...asked) => {
+      const reply = await call(...asked)
+      const source = reply.body[Symbol.asyncIterator]()
+      const body = {
+        next: () => source.next(),
+        return: async () => {
+          letGo++
+          return { value: undefined, done: true as const }
+        },
+        [Symbol.asyncIterator]: () => body,
+      }
+      return { ...reply, body }
+    }
+    mesh.peer('bob').fs.setFree(0)
+    const { sizeBytes, sha256 } = stored
+    const copy = mesh.peer('bob').service.askToCopy(mesh.peer('bob').id, {
+      blockId: BLOCK,
+      bytes: sizeBytes,
+      sha256,
+      from: [mesh.peer('ada').id],
+    })
+    await expect(copy).rejects.toThrow(/full/)
+    expect(letGo).toBe(1)
+  })
+
   it('refuses block ids that are paths, and clients that act as peers', async () => {
     mesh = await DhtMesh.start(['ada', 'bob'])
     const { transport } = mesh.peer('ada')
