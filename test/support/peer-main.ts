@@ -32,7 +32,7 @@ async function serve(): Promise<Peer> {
   })
   process.on('message', (asked: StatusQuestion | FaultOrder) => {
     if (asked.type === 'clock') setClock(asked.offsetMs)
-    else if (asked.type === 'fail-syncs') failSyncs(asked.pathPart)
+    else if (asked.type === 'fail-syncs') failSyncs(asked.paths)
     else void peer.mesh.status().then(status => report({ type: 'status', seq: asked.seq, status }))
   })
   process.once('SIGTERM', () => {

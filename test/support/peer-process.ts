@@ -1,6 +1,7 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { closeSync, openSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { raceAbort, withDeadline } from '../../src/base/index.ts'
 import type { PeerStatus } from '../../src/node/index.ts'
@@ -177,9 +178,9 @@ export class PeerProcess {
     this.#tell({ type: 'clock', offsetMs })
   }
 
-  /** Until it is started anew, or told otherwise, its disk fails to sync whatever lies below such a path. */
-  failSyncs(pathPart: string | undefined): void {
-    this.#tell({ type: 'fail-syncs', pathPart })
+  /** Until it is started anew its disk fails to sync what lies in these folders of its data directory. */
+  failSyncs(...folders: readonly string[]): void {
+    this.#tell({ type: 'fail-syncs', paths: folders.map(folder => join(this.dataDirectory, folder)) })
   }
 
   #tell(order: FaultOrder): void {

@@ -22,7 +22,7 @@ export interface StatusQuestion {
   seq: number
 }
 
-/** What it is told: somebody sets its wall clock, or its disk no longer makes durable what lies below such a path. */
+/** What it is told: somebody sets its wall clock, or its disk no longer makes durable what lies below such paths. */
 export type FaultOrder =
   | { type: 'clock'; offsetMs: number }
-  | { type: 'fail-syncs'; pathPart: string | undefined }
+  | { type: 'fail-syncs'; paths: readonly string[] }

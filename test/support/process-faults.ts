@@ -1,8 +1,8 @@
 import fs, { type FileHandle } from 'node:fs/promises'
 import { syncBuiltinESMExports } from 'node:module'
 
-/** Of files whose path contains it, syncs fail. */
-let failing: string | undefined
+/** Of what lies below these, syncs fail. */
+let failing: readonly string[] = []
 let clockOffsetMs = 0
 
 const RealDate = Date
@@ -37,16 +37,16 @@ export function setClock(offsetMs: number): void {
   clockOffsetMs = offsetMs
 }
 
-/** From now on nothing below such a path gets durable: every sync of it ends with EIO. Undefined: all works again. */
-export function failSyncs(pathPart: string | undefined): void {
-  failing = pathPart
+/** From now on nothing below these paths gets durable: every sync of it ends with EIO. */
+export function failSyncs(paths: readonly string[]): void {
+  failing = paths
 }
 
 function withFaults(handle: FileHandle, path: string): FileHandle {
   for (const operation of ['datasync', 'sync'] as const) {
     const real = handle[operation].bind(handle)
     handle[operation] = async () => {
-      if (failing !== undefined && path.includes(failing)) {
+      if (failing.some(prefix => path.startsWith(prefix))) {
         throw Object.assign(new Error(`EIO: planted failure, ${operation} '${path}'`), { code: 'EIO' })
       }
       await real()
