@@ -257,7 +257,8 @@ export class FileWriter {
       const last = namespace.blocksOf(namespace.pathOf(fileId) ?? path).at(-1)
       if (last === undefined || last.index !== partitions - 1) return { opening, sizeBytes }
       const isOpen =
-        last.sizeBytes < partitionBytes || !(await this.#endsWithLine(path, last, format, signal))
+        last.sizeBytes < partitionBytes ||
+        !(await this.#endsWithLine(path, last, format, partitionBytes, signal))
       if (last.midLine === true || !isOpen) return { opening, sizeBytes }
       opening.from = last.index
       opening.bytesBefore = last.offset
@@ -273,9 +274,12 @@ export class FileWriter {
     path: string,
     { sizeBytes, ...block }: BlockStatus,
     format: FileFormat,
+    partitionBytes: number,
     signal: AbortSignal,
   ): Promise<boolean> {
     if (format === 'binary') return true
+    // Whether a newline is between quotes, only the whole partition tells.
+    if (format === 'csv') return await this.#isCutAtEnd(path, { ...block, sizeBytes }, partitionBytes, signal)
     let lastByte = -1
     for await (const chunk of this.#readBlock(
       path,
@@ -284,6 +288,20 @@ export class FileWriter {
     ))
       lastByte = chunk.at(-1) ?? lastByte
     return lastByte === NEWLINE
+  }
+
+  async #isCutAtEnd(
+    path: string,
+    block: BlockStatus,
+    partitionBytes: number,
+    signal: AbortSignal,
+  ): Promise<boolean> {
+    const splitter = new Splitter({ format: 'csv', partitionBytes })
+    let isCut = false
+    for await (const chunk of this.#readBlock(path, block, { signal })) {
+      isCut = splitter.push(chunk).at(-1)?.cut ?? isCut
+    }
+    return isCut
   }
 
   async #write<Result>(
