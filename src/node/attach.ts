@@ -1,4 +1,12 @@
-import { bodyOf, raceAbort, ShoalError, silentLogger, type Logger, type PeerId } from '../base/index.ts'
+import {
+  bodyOf,
+  raceAbort,
+  ShoalError,
+  silentLogger,
+  type AbortOptions,
+  type Logger,
+  type PeerId,
+} from '../base/index.ts'
 import { Attachment } from './attachment.ts'
 import { leaderChanged } from './log-messages.ts'
 import type { MeshAccess } from './mesh-access.ts'
@@ -21,7 +29,7 @@ export interface AttachOptions extends MeshOptions {
 
 /**
  * Attaches to a mesh as a client: it stores nothing and is no member; the peer it is attached to stands in for it, and when that is gone
- * another one does, for all but jobs.
+ * another one does.
  * @throws UNREACHABLE when none of the peers answers, NOT_ADMITTED when the secret is wrong.
  */
 export async function attach(options: AttachOptions): Promise<Mesh> {
@@ -38,7 +46,7 @@ export async function attach(options: AttachOptions): Promise<Mesh> {
   try {
     const peer = await firstThatAnswers(transport, options)
     const attachment = new Attachment({ transport, peer, addresses: options.peers })
-    const access = attachedAccess(transport, peer, attachment)
+    const access = attachedAccess(transport, attachment)
     const { defaultPartitions, globals, waitMs, onWaiting } = options
     const mesh = new Mesh(access, log, {
       ...(waitMs === undefined ? {} : { waitMs }),
@@ -84,21 +92,55 @@ async function firstThatAnswers(transport: PeerTransport, options: AttachOptions
   )
 }
 
-/** Jobs stay with the first peer, which passes on their results; all else goes on at another one when it is gone. */
-function attachedAccess(transport: PeerTransport, peer: PeerId, attachment: Attachment): MeshAccess {
+function attachedAccess(transport: PeerTransport, attachment: Attachment): MeshAccess {
+  /** Asks the peer one is attached to, and the next one when that is gone; only for what may arrive twice. */
+  const relayed = async <T>(
+    { signal }: AbortOptions,
+    ask: (peer: PeerId, signal: AbortSignal) => Promise<T>,
+  ): Promise<T> => {
+    for (let tries = 1; ; tries++) {
+      const waiting = attachment.peer()
+      const peer = await (signal === undefined ? waiting : raceAbort(waiting, signal))
+      const lost = new AbortController()
+      const probe = setTimeout(() => {
+        attachment.probe(peer).catch((error: unknown) => lost.abort(error))
+      }, PROBE_AFTER_MS)
+      try {
+        return await ask(peer, AbortSignal.any([lost.signal, ...(signal === undefined ? [] : [signal])]))
+      } catch (error) {
+        const isLost = attachment.onError(peer, error)
+        if (!isLost || tries === RELAY_TRIES_MAX || signal?.aborted === true) throw error
+      } finally {
+        clearTimeout(probe)
+      }
+    }
+  }
   return {
-    requester: () => ({ client: transport.self, relay: peer, epoch: 0 }),
-    async callLeader(type, head, { body, signal } = {}) {
-      const reply = await transport.call(
-        peer,
-        relayToLeader,
-        { type: type.name, head },
-        { signal, timeoutMs: RELAY_TIMEOUT_MS, ...(body === undefined ? {} : { body: bodyOf(body) }) },
+    requester: () => {
+      const { peer, epoch } = attachment.current()
+      return { client: transport.self, relay: peer, epoch }
+    },
+    async callLeader(type, head, { body, ...options } = {}) {
+      attachment.prepare()
+      const reply = await relayed(options, (peer, signal) =>
+        transport.call(
+          peer,
+          relayToLeader,
+          { type: type.name, head },
+          {
+            signal,
+            timeoutMs: RELAY_TIMEOUT_MS,
+            ...(body === undefined ? {} : { body: bodyOf(body) }),
+          },
+        ),
       )
       return type.reply.parse(reply.head.head)
     },
-    async callPeer(to, type, head, { signal } = {}) {
-      const reply = await transport.call(peer, relayToPeer, { peer: to, type: type.name, head }, { signal })
+    async callPeer(to, type, head, options = {}) {
+      const reply = await relayed(options, peer =>
+        // Its body comes after the answer, and is not to be ended by what looks at the relay meanwhile.
+        transport.call(peer, relayToPeer, { peer: to, type: type.name, head }, options),
+      )
       return { head: type.reply.parse(reply.head.head), body: reply.body }
     },
     async callAttached(type, head, options) {
@@ -115,8 +157,15 @@ function attachedAccess(transport: PeerTransport, peer: PeerId, attachment: Atta
     onLeaderChange(listener) {
       transport.handle(leaderChanged, listener)
     },
+    onReattached(listener) {
+      attachment.onMoved(listener)
+    },
   }
 }
 
 /** The peer itself gives up after LEADER_CALL.quorumWaitMs; this is the net below. */
 const RELAY_TIMEOUT_MS = 30_000
+/** A peer that has left a question open for so long is asked for a sign of life: the leader may only be slow. */
+const PROBE_AFTER_MS = 3_000
+/** Peers asked one after the other, as each dies with the question: more is the death of the mesh. */
+const RELAY_TRIES_MAX = 5

@@ -8,6 +8,10 @@ const LEARN_AFTER_MS = 1_000
 const DIAL_TIMEOUT_MS = 5_000
 /** For a peer to tell who else there is. */
 const LEARN_TIMEOUT_MS = 10_000
+/** Other peers come and go while a program stays. */
+const LEARN_AGAIN_MS = 60_000
+/** A peer that leaves a question open is asked for a sign of life; without one for so long, it is as good as gone. */
+const PROBE_TIMEOUT_MS = 3_000
 /** Peers remembered: enough to outlive any but the whole mesh. */
 const PEERS_MAX = 64
 
@@ -19,10 +23,7 @@ export interface AttachmentOptions {
   addresses: readonly string[]
 }
 
-/**
- * The peer that a client asks, and another one when its connection closes. Files go on elsewhere in this way; jobs do not, for their
- * results come by way of the first peer.
- */
+/** The peer that a client asks, and another one as soon as its connection closes or it stands still. */
 export class Attachment implements Disposable {
   readonly #transport: PeerTransport
   readonly #given: readonly string[]
@@ -31,15 +32,32 @@ export class Attachment implements Disposable {
   #isLost = false
   #moving: Promise<PeerId> | undefined
   #timer: NodeJS.Timeout | undefined
+  #epoch = 0
+  #hasLearnt = false
+  #isDisposed = false
+  readonly #onMoved: (() => void)[] = []
 
   constructor({ transport, peer, addresses }: AttachmentOptions) {
     this.#transport = transport
     this.#peer = peer
     this.#given = addresses
     transport.onConnection((closed, state) => {
-      if (closed === this.#peer) this.#isLost = state === 'closed'
+      if (closed !== this.#peer) return
+      this.#isLost = state === 'closed'
+      // At once: who waits for results has nothing to ask.
+      if (this.#isLost) this.#moveNow()
     })
-    this.#learnLater()
+    this.#learnLater(LEARN_AFTER_MS)
+  }
+
+  /** Which peer passes on what others say to this client, and how many there were before it. */
+  current(): { peer: PeerId; epoch: number } {
+    return { peer: this.#peer, epoch: this.#epoch }
+  }
+
+  /** Told when another peer has taken the place of the one before. */
+  onMoved(listener: () => void): void {
+    this.#onMoved.push(listener)
   }
 
   /**
@@ -47,20 +65,45 @@ export class Attachment implements Disposable {
    * @throws UNREACHABLE when none of the known ones answers
    */
   async peer(): Promise<PeerId> {
-    if (!this.#isLost) return this.#peer
+    if (!this.#isLost || this.#isDisposed) return this.#peer
     this.#moving ??= this.#move().finally(() => {
       this.#moving = undefined
     })
     return await this.#moving
   }
 
-  /** A call did not get through: if it was for want of this peer, the next one asks another. */
-  onError(peer: PeerId, error: unknown): void {
+  /** A job begins, which must outlive its peer from the first moment. */
+  prepare(): void {
+    if (this.#hasLearnt) return
+    this.#hasLearnt = true
+    clearTimeout(this.#timer)
+    void this.#learn()
+  }
+
+  /** A call did not get through. True when it was for want of that peer, so that the next one asks another. */
+  onError(peer: PeerId, error: unknown): boolean {
     const isGone = hasCode(error, 'UNREACHABLE') || hasCode(error, 'CONNECTION_LOST')
     if (isGone && peer === this.#peer && !this.#isConnected()) this.#isLost = true
+    return peer !== this.#peer || this.#isLost
+  }
+
+  /** Resolves when the peer answers. @throws CONNECTION_LOST when it does not: it stands still, and is left. */
+  async probe(peer: PeerId): Promise<void> {
+    try {
+      await this.#transport.call(peer, peerStatus, {}, { timeoutMs: PROBE_TIMEOUT_MS })
+    } catch (error) {
+      if (peer === this.#peer && !this.#isLost) {
+        this.#isLost = true
+        this.#moveNow()
+      }
+      throw new ShoalError('CONNECTION_LOST', { peer }, 'the peer that one was attached to does not answer', {
+        cause: error,
+      })
+    }
   }
 
   [Symbol.dispose](): void {
+    this.#isDisposed = true
     clearTimeout(this.#timer)
   }
 
@@ -68,16 +111,25 @@ export class Attachment implements Disposable {
     return this.#transport.connections().some(({ peer }) => peer === this.#peer)
   }
 
+  #moveNow(): void {
+    // When none answers now, the next call looks again.
+    this.peer().catch(() => {})
+  }
+
   async #move(): Promise<PeerId> {
     let last: unknown
     for (const address of this.#addresses()) {
+      if (this.#isDisposed) break
       try {
-        this.#peer = await this.#transport.dialAddress(address, {
+        const peer = await this.#transport.dialAddress(address, {
           signal: AbortSignal.timeout(DIAL_TIMEOUT_MS),
         })
+        this.#peer = peer
         this.#isLost = false
-        this.#learnLater()
-        return this.#peer
+        this.#epoch += 1
+        this.#learnLater(LEARN_AFTER_MS)
+        for (const listener of this.#onMoved) listener()
+        return peer
       } catch (error) {
         last = error
       }
@@ -98,19 +150,21 @@ export class Attachment implements Disposable {
     return [...[...all].filter(address => !isLost(address)), ...[...all].filter(isLost)]
   }
 
-  #learnLater(): void {
+  #learnLater(afterMs: number): void {
     clearTimeout(this.#timer)
-    this.#timer = setTimeout(() => void this.#learn(), LEARN_AFTER_MS)
+    this.#timer = setTimeout(() => void this.#learn(), afterMs)
     this.#timer.unref()
   }
 
   async #learn(): Promise<void> {
+    this.#hasLearnt = true
     try {
       const { head } = await this.#transport.call(this.#peer, peerStatus, {}, { timeoutMs: LEARN_TIMEOUT_MS })
       const alive = head.members.filter(({ state, liveness }) => state === 'up' && liveness === 'alive')
       this.#learnt = alive.slice(0, PEERS_MAX).map(({ addresses }) => addresses)
     } catch {
-      // Those given remain.
+      // Those known remain.
     }
+    if (!this.#isDisposed) this.#learnLater(LEARN_AGAIN_MS)
   }
 }

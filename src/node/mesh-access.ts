@@ -28,4 +28,6 @@ export interface MeshAccess {
   handle: Transport['handle']
   /** Another leader serves: open jobs must be told to it. */
   onLeaderChange(listener: () => void): void
+  /** Another peer stands in for this client: whoever has something for it must be told. */
+  onReattached(listener: () => void): void
 }

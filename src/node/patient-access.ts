@@ -38,5 +38,6 @@ export function patient(access: MeshAccess, patience: Patience = {}): MeshAccess
         : access.callAttached(type, head, options),
     handle: (type, handler) => access.handle(type, handler),
     onLeaderChange: listener => access.onLeaderChange(listener),
+    onReattached: listener => access.onReattached(listener),
   }
 }

@@ -494,6 +494,8 @@ class RunningPeer implements Peer {
       onLeaderChange: listener => {
         this.#leaderListeners.add(listener)
       },
+      // One does not lose oneself.
+      onReattached: () => {},
     }
   }
 }

@@ -220,6 +220,14 @@ export const partitionsKept = message({
   reply: nothing,
 })
 
+/** The requester of the job is behind another peer now: results that it did not take are to be offered there. */
+export const moveRequester = message({
+  name: 'rdd.job.requester',
+  from: 'peers',
+  request: z.object({ term: count, jobId: z.string(), requester }),
+  reply: nothing,
+})
+
 /** The requester has taken a sealed result. */
 export const resultTaken = message({
   name: 'rdd.task.taken',

@@ -36,6 +36,7 @@ export class JobBar implements Disposable {
     if (job === undefined) return
     if (event.type === 'progress') job.progress = event.progress
     if (event.type === 'leader-changed') job.note = ', another peer leads now'
+    if (event.type === 'reattached') job.note = ', attached to another peer now'
     if (event.type === 'ended') {
       this.#running.delete(event.jobId)
       if (this.#running.size === 0) this[Symbol.dispose]()

@@ -23,6 +23,7 @@ import {
   forgetSession,
   inventory,
   JOBS,
+  moveRequester,
   partitionsKept,
   resultTaken,
   runTasks,
@@ -172,6 +173,14 @@ export class Executor {
       this.#fence(head.term)
       const keys = new Set(head.ids.map(attemptKey))
       this.#cancel((jobId, id) => jobId === head.jobId && keys.has(attemptKey(id)))
+      return {}
+    })
+    transport.handle(moveRequester, ({ head }) => {
+      this.#fence(head.term)
+      const job = this.#jobs.get(head.jobId)
+      if (job === undefined || head.requester.epoch <= job.requester.epoch) return {}
+      job.requester = head.requester
+      this.#results.requesterMoved(job)
       return {}
     })
     transport.handle(forgetJob, async ({ head }) => {

@@ -31,6 +31,8 @@ export interface ResultHandOverParts {
 /** Gets results to their requester: small ones at once, large ones sealed here until they are pulled. */
 export class ResultHandOver {
   readonly #parts: ResultHandOverParts
+  /** Those that wait to be offered again, each with what ends its wait. */
+  readonly #waiting = new Map<() => void, ResultOwner>()
 
   constructor(parts: ResultHandOverParts) {
     this.#parts = parts
@@ -59,6 +61,11 @@ export class ResultHandOver {
       void this.#offerAgain(owner, jobId, id, made)
     }
     return false
+  }
+
+  /** What could not be handed over is offered again at once. */
+  requesterMoved(owner: ResultOwner): void {
+    for (const [wake, waiting] of this.#waiting) if (waiting === owner) wake()
   }
 
   /** The body of an answer to `rdd.result.fetch`. */
@@ -99,7 +106,7 @@ export class ResultHandOver {
   async #offerAgain(owner: ResultOwner, jobId: string, id: TaskId, made: Made): Promise<void> {
     const { signal, store } = this.#parts
     for (let waitMs: number = EXECUTOR.offerAgainMs; !signal.aborted; waitMs *= 2) {
-      await sleep(Math.min(waitMs, EXECUTOR.offerAgainMaxMs), { signal }).catch(() => {})
+      await this.#pause(owner, Math.min(waitMs, EXECUTOR.offerAgainMaxMs))
       if (!this.#parts.wanted(jobId, owner) || !store.hasResult(jobId, id.partition)) return
       try {
         await this.#offer(owner, jobId, id, made, undefined)
@@ -108,5 +115,15 @@ export class ResultHandOver {
         // Still away; the lease decides when to give up.
       }
     }
+  }
+
+  async #pause(owner: ResultOwner, waitMs: number): Promise<void> {
+    const woken = Promise.withResolvers<void>()
+    this.#waiting.set(woken.resolve, owner)
+    const over = new AbortController()
+    const signal = AbortSignal.any([this.#parts.signal, over.signal])
+    await Promise.race([sleep(waitMs, { signal }), woken.promise]).catch(() => {})
+    this.#waiting.delete(woken.resolve)
+    over.abort()
   }
 }

@@ -42,6 +42,8 @@ export type JobEvent =
   | { type: 'ended'; jobId: string; name: string; error?: Error; progress?: JobProgress }
   /** Another leader took over; the job was told to it. */
   | { type: 'leader-changed'; jobId: string; name: string }
+  /** The peer that one was attached to is gone; another one passes on the results. */
+  | { type: 'reattached'; jobId: string; name: string }
 
 interface OpenJob {
   jobId: string
@@ -56,6 +58,9 @@ interface OpenJob {
   /** Highest term of a leader that took the job: what an earlier one still says of it counts no more. */
   term: number
 }
+
+/** Connections that a sealed result may break off with, before it is computed again. */
+const PULL_TRIES_MAX = 2
 
 /**
  * The requester of jobs: keeps the plan and what it has accepted, so that a job outlives its leader. Runs in a client
@@ -103,12 +108,15 @@ export class JobClient implements JobRunner {
       if (head.state === 'failed' && head.error !== undefined) job.failed.reject(fromWire(head.error))
       return {}
     })
-    this.#access.onLeaderChange(() => {
-      for (const job of this.#jobs.values()) {
-        this.#emit({ type: 'leader-changed', jobId: job.jobId, name: job.name })
-        void this.#tellLeader(job)
-      }
-    })
+    this.#access.onLeaderChange(() => this.#tellOfAll('leader-changed'))
+    this.#access.onReattached(() => this.#tellOfAll('reattached'))
+  }
+
+  #tellOfAll(type: 'leader-changed' | 'reattached'): void {
+    for (const job of this.#jobs.values()) {
+      this.#emit({ type, jobId: job.jobId, name: job.name })
+      void this.#tellLeader(job)
+    }
   }
 
   /** Progress of all jobs of this client, for progress bars. */
@@ -187,10 +195,17 @@ export class JobClient implements JobRunner {
     const executor = asPeerId(sealed.executor)
     const jobId = job.jobId
     try {
-      const fetched = async (): Promise<Uint8Array> => {
+      const fetched = async (tries = 1): Promise<Uint8Array> => {
         const { signal } = job.over
-        const { body } = await this.#access.callPeer(executor, fetchResult, { jobId, partition }, { signal })
-        return await pipe(body, source => collect(source, sealed.sizeBytes))
+        try {
+          const head = { jobId, partition }
+          const { body } = await this.#access.callPeer(executor, fetchResult, head, { signal })
+          return await pipe(body, source => collect(source, sealed.sizeBytes))
+        } catch (error) {
+          // Perhaps it was not the executor that died, but the peer that passed it on.
+          if (tries === PULL_TRIES_MAX || !hasCode(error, 'CONNECTION_LOST')) throw error
+          return await fetched(tries + 1)
+        }
       }
       const bytes = await Promise.race([fetched(), job.failed.promise])
       if (bytes.byteLength !== sealed.sizeBytes || crc32(bytes) !== sealed.checksum) {

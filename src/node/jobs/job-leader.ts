@@ -24,6 +24,7 @@ import {
   inventoryBody,
   JOBS,
   jobUpdate,
+  moveRequester,
   NAME_MAX,
   partitionInputs,
   planStages,
@@ -139,15 +140,23 @@ export class JobLeader {
     const { requester, planHash } = submission
     const known = this.#jobs.get(jobId)
     const job = known ?? this.#newJob(submission, planBytes)
-    job.requester = requester
-    const spec = { ...job.spec, requester, accepted: submission.accepted }
+    const hasMoved = requester.epoch > (known?.requester.epoch ?? 0)
+    // A plan that comes late, by way of a peer that has been left since, moves nobody back.
+    if (requester.epoch > job.requester.epoch) job.requester = requester
+    const spec = { ...job.spec, requester: job.requester, accepted: submission.accepted }
     this.#jobs.set(jobId, job)
+    if (hasMoved) for (const peer of this.#executors) this.#tellMoved(peer, jobId, requester)
     if (known === undefined) {
       const name = submission.name.slice(0, NAME_MAX)
       const { client, relay } = requester
       this.#record({ type: 'job-start', jobId, name, requester: client, relay, planHash })
     }
     this.#step({ type: 'job-submitted', job: spec })
+  }
+
+  /** What it holds for the requester would wait at a peer that is gone. */
+  #tellMoved(peer: string, jobId: string, requester: Requester): void {
+    this.#tell(peer, moveRequester, { term: this.term, jobId, requester })
   }
 
   cancel(jobId: string, reason: string): void {
@@ -315,6 +324,9 @@ export class JobLeader {
       for (const { fingerprint, partition } of kept) this.#cachedAt.add(fingerprint, partition, peer)
       this.#step({ type: 'executor-joined', peer, workers: head.workers })
       this.#step({ type: 'inventory-received', peer, running, outputs })
+      for (const [jobId, { requester }] of this.#jobs) {
+        if (requester.epoch > 0) this.#tellMoved(peer, jobId, requester)
+      }
       // A session that nobody renews any more must end here too.
       for (const session of sessions) this.#step({ type: 'session-found', session })
     } catch (error) {

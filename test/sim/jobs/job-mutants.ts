@@ -69,5 +69,13 @@ export const JOB_MUTANTS: Record<string, { mutant: () => JobMutant; harm: RegExp
     mutant: () => ({ told: event => (event.type === 'lease-renewed' ? [] : [event]) }),
     harm: /JOB_CANCELLED/,
   },
+  'keeps from the executors that a requester is behind another peer now': {
+    mutant: () => ({ tellsNobodyOfMoves: true }),
+    harm: /did not end/,
+  },
+  'does not tell the leader that it is behind another peer now': {
+    mutant: () => ({ movesInSilence: true }),
+    harm: /did not end/,
+  },
   'obeys a leader of an earlier term': { mutant: () => ({ obeysAnybody: true }), harm: /obeys term/ },
 }

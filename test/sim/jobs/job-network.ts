@@ -48,7 +48,7 @@ export class JobNetwork {
 
   /**
    * Asks. `serve` runs at the other end and returns the answer, or undefined to refuse; exactly one of `answered` and
-   * `failed` is called, unless the asker died.
+   * `failed` is called, unless the asker died. With `via` both ways go through a third end, which passes on what is said.
    */
   call<Answer>(
     from: End,
@@ -56,17 +56,22 @@ export class JobNetwork {
     serve: () => Answer | undefined,
     answered: (answer: Answer) => void,
     failed: () => void,
+    via: End = to,
   ): void {
     const { life } = from
     const back = (run: () => void): void => {
       if (from.alive && from.life === life) run()
     }
-    if (!this.reaches(from, to)) {
+    const hops = [
+      [from, via],
+      [via, to],
+    ] as const
+    if (!hops.every(([a, b]) => this.reaches(a, b))) {
       this.#time.after(1 + this.#random.next() * NOTICE_MS, () => back(failed))
       return
     }
-    const connection = this.#connection(from, to)
-    const theirLife = to.life
+    const connections = hops.map(([a, b]) => this.#connection(a, b))
+    const lives = [to.life, via.life]
     let over = false
     const settle = (run: () => void): void => {
       if (over) return
@@ -74,7 +79,9 @@ export class JobNetwork {
       back(run)
     }
     const isOpen = (): boolean =>
-      this.reaches(from, to) && to.life === theirLife && this.#connection(from, to) === connection
+      to.life === lives[0] &&
+      via.life === lives[1] &&
+      hops.every(([a, b], i) => this.reaches(a, b) && this.#connection(a, b) === connections[i])
     const copies = this.#random.next() < this.faults.duplication ? 2 : 1
     for (let copy = 0; copy < copies; copy++) {
       this.#time.after(this.#arrival(from, to) - this.#time.nowMs, () => {

@@ -17,6 +17,10 @@ export interface JobMutant {
   obeysAnybody?: boolean
   reportsToAnybody?: boolean
   acceptsTwice?: boolean
+  /** The leader keeps to itself that a requester is behind another peer now. */
+  tellsNobodyOfMoves?: boolean
+  /** The requester does not tell the leader so. */
+  movesInSilence?: boolean
 }
 
 /** Between the death of a leader and the next one that serves. */
@@ -49,7 +53,8 @@ export class JobWorld {
     this.trace = trace
     this.mutant = mutant
     this.network = new JobNetwork(this.time, this.random, (watcher, other) => {
-      this.peers.find(peer => peer.name === watcher)?.leading?.suspect(other)
+      if (watcher === this.requester.name) this.requester.suspect(other)
+      else this.peers.find(peer => peer.name === watcher)?.leading?.suspect(other)
     })
     const count = 1 + below(this.random, 5)
     this.peers = Array.from(

@@ -6,7 +6,7 @@ import type { JobSpec, SchedulerEffect, SchedulerEvent } from '../../../src/rdd/
 import { attemptKey, type TaskId } from '../../../src/rdd/task.ts'
 import { check } from '../check.ts'
 import type { JobWorld } from './job-world.ts'
-import type { SimPeer } from './sim-peer.ts'
+import type { Place, SimPeer } from './sim-peer.ts'
 
 const TICK_MS = 500
 
@@ -17,6 +17,7 @@ export class SimLeader {
   readonly #world: JobWorld
   readonly #peer: SimPeer
   readonly #plans = new Map<string, Plan>()
+  readonly #places = new Map<string, Place>()
   readonly #executors = new Set<SimPeer>()
   readonly #asking = new Set<SimPeer>()
   /** Attempts that were given to an executor and have not been reported, for mutants. */
@@ -45,8 +46,11 @@ export class SimLeader {
     this.#stopped = true
   }
 
-  submit(jobId: string, session: string, plan: Plan, accepted: number[]): void {
+  submit(jobId: string, session: string, plan: Plan, accepted: number[], place: Place): void {
     this.#plans.set(jobId, plan)
+    const known = this.#places.get(jobId)
+    if (known === undefined || place.epoch > known.epoch) this.#places.set(jobId, place)
+    if (place.epoch > (known?.epoch ?? 0)) for (const peer of this.#executors) this.#tellMoved(peer, jobId)
     const stages = planStages(plan)
     const shuffles: JobSpec['shuffles'] = {}
     for (const { sink, partitions } of stages) {
@@ -57,6 +61,12 @@ export class SimLeader {
     const requester = { client: 'requester', relay: 'requester', epoch: 0 }
     const fixed = { jobId, name: jobId, session, requester, stages, shuffles, accepted }
     this.step({ type: 'job-submitted', job: { ...fixed, preferred: {}, keptAt: {}, holders: {} } })
+  }
+
+  #tellMoved(peer: SimPeer, jobId: string): void {
+    if (this.#world.mutant.tellsNobodyOfMoves === true) return
+    const place = this.#places.get(jobId)!
+    if (place.epoch > 0) this.#tell(peer.name, executor => executor.moveRequester(this.term, jobId, place))
   }
 
   handedTo(peer: string): { jobId: string; id: TaskId }[] {
@@ -101,6 +111,7 @@ export class SimLeader {
         this.#executors.add(peer)
         this.step({ type: 'executor-joined', peer: peer.name, workers })
         this.step({ type: 'inventory-received', peer: peer.name, running, outputs })
+        for (const jobId of this.#places.keys()) this.#tellMoved(peer, jobId)
         for (const session of sessions) this.step({ type: 'session-found', session })
       },
       () => this.#asking.delete(peer),
@@ -136,7 +147,7 @@ export class SimLeader {
         network.call(
           this.#peer,
           peer,
-          () => peer.runTasks(this.term, effect, plan),
+          () => peer.runTasks(this.term, effect, plan, this.#places.get(effect.jobId)!),
           () => {},
           () => {
             if (this.#executors.has(peer)) this.#forget(peer)
@@ -161,6 +172,7 @@ export class SimLeader {
           () => requester.jobFailed(effect.jobId, effect.error),
           () => {},
           () => {},
+          this.#places.get(effect.jobId)?.relay,
         )
         break
       case 'job-done':

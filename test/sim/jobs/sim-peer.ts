@@ -18,6 +18,12 @@ interface Task {
   cancelled: boolean
 }
 
+/** Where the requester is to be found. */
+export interface Place {
+  relay: SimPeer
+  epoch: number
+}
+
 interface Sealed extends SealedOutput {
   session: string
   value: number
@@ -55,6 +61,8 @@ export class SimPeer implements End {
   #running = new Map<string, Task>()
   #busy = 0
   #store = new Map<string, Sealed>()
+  /** Job → where its requester was said to be. */
+  readonly #places = new Map<string, Place>()
   #fence = 0
   /** Highest term heard of in this life, for the checker alone. */
   #heard = 0
@@ -95,6 +103,7 @@ export class SimPeer implements End {
     this.#fence = 0
     this.#heard = 0
     this.#forgotten.clear()
+    this.#places.clear()
   }
 
   lead(leader: SimLeader): void {
@@ -128,8 +137,9 @@ export class SimPeer implements End {
     }
   }
 
-  runTasks(term: number, run: RunTasks, plan: Plan): true | undefined {
+  runTasks(term: number, run: RunTasks, plan: Plan, place: Place): true | undefined {
     if (!this.#obey(term)) return undefined
+    this.#moved(run.jobId, place)
     for (const { id } of run.tasks) {
       const key = `${run.jobId} ${attemptKey(id)}`
       if (this.#running.has(key)) continue
@@ -143,6 +153,16 @@ export class SimPeer implements End {
     return true
   }
 
+  moveRequester(term: number, jobId: string, place: Place): true | undefined {
+    if (!this.#obey(term)) return undefined
+    if (this.#places.has(jobId)) this.#moved(jobId, place)
+    return true
+  }
+
+  #moved(jobId: string, place: Place): void {
+    if (place.epoch >= (this.#places.get(jobId)?.epoch ?? 0)) this.#places.set(jobId, place)
+  }
+
   cancelTasks(term: number, jobId: string, ids: readonly TaskId[]): true | undefined {
     if (!this.#obey(term)) return undefined
     for (const id of ids) this.#cancel(`${jobId} ${attemptKey(id)}`)
@@ -152,6 +172,7 @@ export class SimPeer implements End {
   forgetJob(term: number, jobId: string): true | undefined {
     if (!this.#obey(term)) return undefined
     this.#forgotten.set(jobId, term)
+    this.#places.delete(jobId)
     for (const [key, task] of this.#running) if (task.jobId === jobId) this.#cancel(key)
     for (const [key, sealed] of this.#store)
       if (sealed.jobId === jobId && sealed.shuffle === undefined) this.#store.delete(key)
@@ -264,10 +285,10 @@ export class SimPeer implements End {
       } as const
       this.#report(jobId, id, outcome)
     }
-    this.#world.network.call(
-      this,
-      requester,
-      () => requester.resultReady(jobId, id.partition, this, inline),
+    this.#offer(
+      jobId,
+      id.partition,
+      inline,
       ({ taken }) => settled(taken),
       () => {
         settled(false)
@@ -276,15 +297,36 @@ export class SimPeer implements End {
     )
   }
 
+  #offer(
+    jobId: string,
+    partition: number,
+    inline: number | undefined,
+    answered: (answer: { taken: boolean }) => void,
+    failed: () => void,
+  ): void {
+    const { requester, network } = this.#world
+    const relay = this.#places.get(jobId)?.relay
+    // It was forgotten meanwhile.
+    if (relay === undefined) return failed()
+    network.call(
+      this,
+      requester,
+      () =>
+        requester.attached === relay ? requester.resultReady(jobId, partition, this, inline) : undefined,
+      answered,
+      failed,
+      relay,
+    )
+  }
+
   #offerAgain(jobId: string, partition: number): void {
     const { life } = this
-    const { requester, time, network } = this.#world
-    time.after(OFFER_AGAIN_MS, () => {
+    this.#world.time.after(OFFER_AGAIN_MS, () => {
       if (this.life !== life || !this.#store.has(resultKey(jobId, partition))) return
-      network.call(
-        this,
-        requester,
-        () => requester.resultReady(jobId, partition, this, undefined),
+      this.#offer(
+        jobId,
+        partition,
+        undefined,
         () => {},
         () => this.#offerAgain(jobId, partition),
       )

@@ -39,9 +39,14 @@ export class SimRequester implements End {
   readonly #unlucky = new Set<string>()
   #view: { term: number; peer: SimPeer } | undefined
   #plans: Plan[] = []
+  /** Stands in for this client: all that it says and hears goes that way. */
+  attached: SimPeer
+  #epoch = 0
+  #isMoving = false
 
   constructor(world: JobWorld) {
     this.#world = world
+    this.attached = pick(world.random, world.peers)!
     this.#renewForEver()
   }
 
@@ -53,6 +58,34 @@ export class SimRequester implements End {
     if (this.#view !== undefined && this.#view.term >= leader.term) return
     this.#view = leader
     for (const job of this.open()) this.#submit(job)
+  }
+
+  /** The connection with that peer is closed. */
+  suspect(name: string): void {
+    if (this.alive && name === this.attached.name) this.#move()
+  }
+
+  #move(): void {
+    if (this.#isMoving) return
+    this.#isMoving = true
+    const { random, peers, network, time, mutant } = this.#world
+    const dial = (): void => {
+      if (!this.alive) return
+      const next = pick(
+        random,
+        peers.filter(peer => network.reaches(this, peer)),
+      )
+      if (next === undefined) {
+        time.after(RETRY_MS, dial)
+        return
+      }
+      this.#isMoving = false
+      this.attached = next
+      this.#epoch += 1
+      this.#world.note(this.name, `attached to ${next.name}`)
+      if (mutant.movesInSilence !== true) for (const job of this.open()) this.#submit(job)
+    }
+    time.after(random.next() * 20, dial)
   }
 
   /** Starts a job; sometimes on a lineage that an earlier one had, sometimes with a fault of the user's in it. */
@@ -163,7 +196,7 @@ export class SimRequester implements End {
     }
   }
 
-  #pull(job: Job, partition: number, executor: SimPeer): void {
+  #pull(job: Job, partition: number, executor: SimPeer, tries = 1): void {
     if (job.state !== 'open' || job.accepted.has(partition) || !this.alive) return
     this.#world.network.call(
       this,
@@ -178,13 +211,20 @@ export class SimRequester implements End {
           () => executor.acceptResult(job.jobId, partition),
           () => {},
           () => {},
+          this.attached,
         )
       },
       () => {
         if (job.state !== 'open' || job.accepted.has(partition)) return
+        // Perhaps it was not the executor that died, but the peer that passed it on.
+        if (tries === 1) {
+          this.#world.time.after(RETRY_MS, () => this.#pull(job, partition, executor, 2))
+          return
+        }
         job.lost.set(partition, executor)
         this.#tellLost(job)
       },
+      this.attached,
     )
   }
 
@@ -202,7 +242,10 @@ export class SimRequester implements End {
 
   #submit(job: Job): void {
     this.#toLeader(
-      leader => leader.submit(job.jobId, this.session, job.plan, [...job.accepted.keys()]),
+      leader => {
+        const place = { relay: this.attached, epoch: this.#epoch }
+        leader.submit(job.jobId, this.session, job.plan, [...job.accepted.keys()], place)
+      },
       () => job.state === 'open',
       () => this.#tellLost(job),
     )
@@ -273,6 +316,7 @@ export class SimRequester implements End {
       },
       answered,
       again,
+      this.attached,
     )
   }
 }

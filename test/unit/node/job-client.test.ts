@@ -56,6 +56,7 @@ class FakeMesh {
     callAttached: () => Promise.reject(new Error('not in this test')),
     handle: (type, handler) => void this.#handlers.set(type.name, handler),
     onLeaderChange: () => {},
+    onReattached: () => {},
   }
 
   async say<Request>(type: MessageType<Request, unknown>, head: Request): Promise<unknown> {

@@ -15,6 +15,7 @@ it('keeps the parts of an unfinished dataset again and again, a bounded number i
     callPeer: unused,
     handle: unused,
     onLeaderChange: unused,
+    onReattached: unused,
     callAttached: async ({ name }, head) => {
       expect(name).toBe('node.output.hold')
       if (failures-- > 0) throw new Error('no leader now')

@@ -31,6 +31,7 @@ function answering(...errors: ShoalError[]): { access: MeshAccess; tries: () => 
     },
     handle: never,
     onLeaderChange: never,
+    onReattached: never,
   }
   return { access, tries: () => tries }
 }

@@ -83,6 +83,7 @@ class Scene {
       onLeaderChange: listener => {
         this.#onLeaderChange = listener
       },
+      onReattached: () => {},
     }
     this.client = new JobClient(access, silentLogger)
     this.client.start()
