@@ -54,6 +54,12 @@ export const NAMESPACE_DEFAULTS: NamespaceLimits = {
 /** What `rm` puts into the trash ends after this long, by log time. */
 export const TRASH_AGE_MS = 86_400_000
 
+/**
+ * What leases, sessions and the trash age at most between two commands of different terms. A mesh that was down as a whole
+ * takes its log time from one wall clock, which may show anything: the rest of such a leap ages nothing.
+ */
+export const AGED_BETWEEN_TERMS_MS = 10_000
+
 export interface RepairOptions {
   /** @default 4096 */
   slotCount: number

@@ -71,7 +71,7 @@ export function expunge(context: CommandContext, { ageMs }: Expunge): Answer<'ex
   let files = 0
   let names = 0
   for (const [deletedMs] of state.trash.entries()) {
-    if (ageMs > 0 && deletedMs + ageMs > timeMs) break
+    if (ageMs > 0 && state.trash.ageMs(deletedMs, timeMs) < ageMs) break
     const folder = state.tree.tryFind([TRASH_NAME, String(deletedMs)])
     if (folder === undefined) continue
     const sums = sumsOf(folder)

@@ -162,6 +162,12 @@ export class NamespaceState {
     return changed
   }
 
+  /** Log time has leapt to `timeMs`: no lease ends, and nothing in the trash is older, because of `leapMs` of that. */
+  leapt(timeMs: number, leapMs: number): void {
+    for (const write of this.writes.values()) write.expiresAtMs += leapMs
+    this.trash.leapt(timeMs, leapMs)
+  }
+
   /** Takes a node and all below it out; blocks that nothing else has become garbage. */
   remove(node: TreeNode, timeMs: number): Removed {
     const { files, directories, sizeBytes } = sumsOf(node)

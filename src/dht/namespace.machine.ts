@@ -1,5 +1,5 @@
 import { invariant, ShoalError, toWire, type ApplyContext, type SubMachine } from '../base/index.ts'
-import { NAMESPACE_DEFAULTS, type NamespaceLimits } from './config.ts'
+import { AGED_BETWEEN_TERMS_MS, NAMESPACE_DEFAULTS, type NamespaceLimits } from './config.ts'
 import * as changes from './namespace-changes.ts'
 import type { NamespaceCommand, NamespaceResult } from './namespace-commands.ts'
 import { badCommand, type CommandContext } from './namespace-context.ts'
@@ -8,11 +8,25 @@ import { NamespaceQueries } from './namespace-queries.ts'
 import * as removals from './namespace-removals.ts'
 import * as snapshots from './namespace-snapshot-changes.ts'
 import { NamespaceState } from './namespace-state.ts'
-import { restoreState, stateSnapshot } from './namespace-state-snapshot.ts'
+import type { NamespacePart } from './namespace-snapshot-parts.ts'
+import { NamespaceSnapshotReader } from './namespace-snapshot-reader.ts'
+import { namespaceParts } from './namespace-snapshot-writer.ts'
 import * as writes from './namespace-writes.ts'
-import { SessionTable } from './session-table.ts'
+import { SessionTable, type SessionRow } from './session-table.ts'
 
-const SNAPSHOT_VERSION = 2
+const SNAPSHOT_VERSION = 4
+
+interface FirstPart {
+  version: number
+  /** Log time and term of the newest entry. */
+  timeMs: number
+  term: number
+}
+
+interface SessionsPart {
+  kind: 'sessions'
+  rows: SessionRow[]
+}
 
 /**
  * Which file is which blocks, and who holds them: the replicated half of the name node. Deterministic; log time is its
@@ -28,6 +42,8 @@ export class Namespace extends NamespaceQueries implements SubMachine<NamespaceC
   readonly #sessions: SessionTable
   /** Log time of the newest entry: an older one would bring dead leases back. */
   #timeMs = 0
+  /** Of that entry. */
+  #term = 0
 
   constructor(limits: Partial<NamespaceLimits> = {}) {
     const all = { ...NAMESPACE_DEFAULTS, ...limits }
@@ -40,7 +56,7 @@ export class Namespace extends NamespaceQueries implements SubMachine<NamespaceC
 
   apply(command: NamespaceCommand, { timeMs, index, term }: ApplyContext): NamespaceResult {
     invariant(timeMs >= this.#timeMs, 'log time does not go back')
-    this.#timeMs = timeMs
+    this.#passTime(timeMs, term)
     // What a planner of another term reports was true then; its leader no longer orders what happens to the copies.
     if (command.type === 'report-holders' && command.term !== undefined && command.term !== term) {
       const details = { term: command.term, seen: term }
@@ -56,26 +72,47 @@ export class Namespace extends NamespaceQueries implements SubMachine<NamespaceC
     return result
   }
 
-  snapshot(): unknown {
-    return {
-      version: SNAPSHOT_VERSION,
-      timeMs: this.#timeMs,
-      state: stateSnapshot(this.#state),
-      sessions: this.#sessions.snapshot(),
+  #passTime(timeMs: number, term: number): void {
+    const leapMs = timeMs - this.#timeMs - AGED_BETWEEN_TERMS_MS
+    if (term !== this.#term && leapMs > 0) {
+      this.#state.leapt(timeMs, leapMs)
+      this.#sessions.leapt(leapMs)
     }
+    this.#timeMs = timeMs
+    this.#term = term
   }
 
-  restore(snapshot: unknown): void {
-    const { version, timeMs, state, sessions } = snapshot as {
-      version: number
-      timeMs: number
-      state: unknown
-      sessions: unknown
+  /** In parts, each small enough to be read in one go. */
+  snapshot(): unknown[] {
+    const first: FirstPart = { version: SNAPSHOT_VERSION, timeMs: this.#timeMs, term: this.#term }
+    const sessions = this.#sessions.snapshot().map((rows): SessionsPart => ({ kind: 'sessions', rows }))
+    return [first, ...sessions, ...namespaceParts(this.#state)]
+  }
+
+  restore(parts: unknown): void {
+    for (const _ of this.restoring(parts as unknown[]));
+  }
+
+  /** Part by part: other things may be done whenever it yields, but nothing may look at this namespace before the end. */
+  *restoring(parts: Iterable<unknown>): Generator<undefined> {
+    const reader = new NamespaceSnapshotReader(this.#state)
+    this.#sessions.clear()
+    let begun = false
+    for (const part of parts) {
+      if (!begun) this.#begin(part as FirstPart)
+      else if ((part as SessionsPart).kind === 'sessions') this.#sessions.restore((part as SessionsPart).rows)
+      else reader.take(part as NamespacePart)
+      begun = true
+      yield
     }
+    invariant(begun, 'a namespace snapshot has a beginning')
+    yield* reader.finish()
+  }
+
+  #begin({ version, timeMs, term }: FirstPart): void {
     invariant(version === SNAPSHOT_VERSION, `a namespace snapshot of version ${version} is known`)
     this.#timeMs = timeMs
-    restoreState(this.#state, state)
-    this.#sessions.restore(sessions)
+    this.#term = term
   }
 
   assertInvariants(): void {

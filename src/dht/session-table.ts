@@ -1,6 +1,9 @@
 import { ShoalError, toWire } from '../base/index.ts'
 import type { NamespaceResult, SessionSeq } from './namespace-commands.ts'
 
+/** Each has up to 64 answers. */
+const SESSIONS_IN_PART = 32
+
 export interface SessionLimits {
   sessionsMax: number
   sessionIdleMs: number
@@ -15,7 +18,8 @@ interface Session {
   results: Map<number, NamespaceResult>
 }
 
-type SessionSnapshot = [
+/** Of a snapshot. */
+export type SessionRow = [
   clientId: string,
   seenMs: number,
   forgottenSeq: number,
@@ -59,6 +63,11 @@ export class SessionTable {
     this.#evict(timeMs)
   }
 
+  /** Log time has leapt: no session is idle longer because of that. */
+  leapt(leapMs: number): void {
+    for (const session of this.#sessions.values()) session.seenMs += leapMs
+  }
+
   #evict(timeMs: number): void {
     for (const [clientId, session] of this.#sessions) {
       const idle = timeMs - session.seenMs > this.#limits.sessionIdleMs
@@ -67,18 +76,27 @@ export class SessionTable {
     }
   }
 
-  snapshot(): unknown {
-    return [...this.#sessions].map(([clientId, session]): SessionSnapshot => [
+  /** In parts that are read in one go each. */
+  snapshot(): SessionRow[][] {
+    const rows = [...this.#sessions].map(([clientId, session]): SessionRow => [
       clientId,
       session.seenMs,
       session.forgottenSeq,
       [...session.results],
     ])
+    const parts = Math.ceil(rows.length / SESSIONS_IN_PART)
+    return Array.from({ length: parts }, (_, at) =>
+      rows.slice(at * SESSIONS_IN_PART, (at + 1) * SESSIONS_IN_PART),
+    )
   }
 
-  restore(snapshot: unknown): void {
+  clear(): void {
     this.#sessions.clear()
-    for (const [clientId, seenMs, forgottenSeq, results] of snapshot as SessionSnapshot[]) {
+  }
+
+  /** Those of one part, besides those that are there. */
+  restore(rows: readonly SessionRow[]): void {
+    for (const [clientId, seenMs, forgottenSeq, results] of rows) {
       this.#sessions.set(clientId, { seenMs, forgottenSeq, results: new Map(results) })
     }
   }
