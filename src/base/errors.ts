@@ -57,7 +57,7 @@ export interface ErrorDetails {
   PACKAGE_MISSING: { package: string; peer: string }
   PLAN_INVALID: { reason: string }
   EMPTY_RDD: { action: string }
-  ZIP_LENGTHS: { partition: number; left: number; right: number }
+  ZIP_LENGTHS: { left: number; right: number; partition?: number }
   TASK_FAILED: {
     message: string
     peer: string

@@ -1,24 +1,31 @@
 import type { AbortOptions } from '../base/deadline.ts'
 import { ShoalError } from '../base/errors.ts'
+import { seededRandom, shuffled } from '../base/random.ts'
 import { decodeRows, encodeRows } from './codec/index.ts'
-import { reviveClosure } from './closure/index.ts'
 import { Dataset, type Elements, invalid, type Pair } from './dataset.ts'
-import { resolveFunction } from './engine/builtins.ts'
 import { compareValues } from './engine/ordering.ts'
-import { partitionFunction } from './engine/partition-function.ts'
+import { drawPositions, mixedSeed } from './engine/random-draws.ts'
 import { explain, toDebugString } from './explain.ts'
 import { freeze } from './freeze.ts'
 import type { OutputPart } from './job-runner.ts'
 import { KeyedMap } from './keyed-map.ts'
-import { builtin, type Lineage, type LineageAction, type LineageFn, type UserFunction } from './lineage.ts'
-import type { FunctionRef, Plan } from './plan.ts'
+import { builtin, type Lineage, type LineageAction, type LineageFn } from './lineage.ts'
+import { steps } from './operators/builders.ts'
+import { chosenSeed } from './operators/sampling.ts'
+import { checkDepth, foldedPartitions, mergedAsTree, reducedPartitions } from './operators/trees.ts'
+import type { Plan } from './plan.ts'
 import { foldInOrder, partials, resultPartitions } from './requester.ts'
-import { StatCounter, type Stats, type StatSummary } from './stat-counter.ts'
 
 /** The optional last parameter of every action. */
 export interface ActionOptions extends AbortOptions {
   /** For job lists and progress. @default the action's name */
   name?: string
+}
+
+/** How the pairs of an RDD find their partition. */
+export interface Partitioner {
+  kind: 'hash' | 'range' | 'custom'
+  numPartitions: number
 }
 
 /** `take` looks at so many times more partitions when those before gave nothing (PySpark's figure). */
@@ -35,14 +42,14 @@ export abstract class DatasetActions<T> extends Dataset implements AsyncIterable
   /** All elements, in partition order. They must fit into memory here: else use toLocalIterator. */
   async collect(options: ActionOptions = {}): Promise<T[]> {
     const slices: unknown[][] = []
-    const plan = await this.#freeze({ kind: 'collect' }, options)
-    for await (const { partition, rows } of this.#partials(plan, 'collect', options)) slices[partition] = rows
+    const plan = await this.freeze({ kind: 'collect' }, options)
+    for await (const { partition, rows } of this.partials(plan, 'collect', options)) slices[partition] = rows
     return slices.flat() as T[]
   }
 
   /** One partition after the other, each asked for when the one before is used up. Leaving the loop cancels the job. */
   async *toLocalIterator(options: ActionOptions = {}): AsyncGenerator<T, void, undefined> {
-    const plan = await this.#freeze({ kind: 'collect' }, options)
+    const plan = await this.freeze({ kind: 'collect' }, options)
     const run = { name: 'toLocalIterator', ...options, ordered: true }
     for await (const { rows } of partials(this.environment.runner, plan, run)) yield* rows as T[]
   }
@@ -51,19 +58,9 @@ export abstract class DatasetActions<T> extends Dataset implements AsyncIterable
     return this.toLocalIterator()
   }
 
-  /** Pairs as a Map; of several values of one key (by content) the last wins. */
-  async collectAsMap<K, V>(
-    this: DatasetActions<Pair<K, V>>,
-    options: ActionOptions = {},
-  ): Promise<Map<K, V>> {
-    const map = new KeyedMap<K, V>()
-    for (const [key, value] of await this.collect({ name: 'collectAsMap', ...options })) map.set(key, value)
-    return map.toMap()
-  }
-
   async count(options: ActionOptions = {}): Promise<number> {
     let count = 0
-    await this.#fold({ kind: 'count' }, 'count', options, partial => (count += partial as number))
+    await this.foldPartials({ kind: 'count' }, 'count', options, partial => (count += partial as number))
     return count
   }
 
@@ -72,13 +69,13 @@ export abstract class DatasetActions<T> extends Dataset implements AsyncIterable
     checkCount('take', num)
     const taken: T[] = []
     if (num === 0) return taken
-    const plan = await this.#freeze({ kind: 'take', count: num }, options)
+    const plan = await this.freeze({ kind: 'take', count: num }, options)
     const total = plan.nodes.at(-1)!.partitions
     let looked = 0
     while (taken.length < num && looked < total) {
       const only = upTo(looked, Math.min(looked + partitionsToTry(num, taken.length, looked), total))
       const round: Plan = { ...plan, only, action: { kind: 'take', count: num - taken.length } }
-      await foldInOrder(this.#partials(round, 'take', options), only, rows => {
+      await foldInOrder(this.partials(round, 'take', options), only, rows => {
         for (const row of rows) if (taken.length < num) taken.push(row as T)
       })
       looked += only.length
@@ -99,7 +96,7 @@ export abstract class DatasetActions<T> extends Dataset implements AsyncIterable
 
   /** `fn` should be associative; it need not be commutative, as partitions are folded in order. @throws EMPTY_RDD */
   async reduce(fn: (left: T, right: T) => T, options: ActionOptions = {}): Promise<T> {
-    return this.#reduce({ kind: 'reduce', fn: this.fn(fn, 'reduce') }, fn, 'reduce', options)
+    return this.reducePartials({ kind: 'reduce', fn: this.fn(fn, 'reduce') }, fn, 'reduce', options)
   }
 
   /** `zero` is copied for each partition and once for the result: it must be neutral. */
@@ -118,43 +115,98 @@ export abstract class DatasetActions<T> extends Dataset implements AsyncIterable
     return this.#foldFrom(zero, 'aggregate', seqOp, combOp, options)
   }
 
-  /** 0 of nothing. */
-  async sum(this: DatasetActions<number>, options: ActionOptions = {}): Promise<number> {
-    let sum = 0
-    const action: LineageAction = { kind: 'fold', zero: encodeRows([0]), fn: builtin('add') }
-    await this.#fold(action, 'sum', options, partial => (sum += partial as number))
-    return sum
+  /**
+   * `aggregate` whose partial results are merged on the peers, in about `depth` levels: for many partitions or large
+   * results. Neighbours are merged in order, so `combOp` need not be commutative.
+   */
+  async treeAggregate<U>(
+    zero: U,
+    seqOp: (accumulated: U, element: T) => U,
+    combOp: (left: U, right: U) => U,
+    depth = 2,
+    options: ActionOptions = {},
+  ): Promise<U> {
+    const label = 'treeAggregate'
+    const rows = foldedPartitions(this.lineage, label, zero, this.fn(seqOp, label))
+    const merged = await this.#tree<U>(rows, label, combOp, depth, options)
+    return merged === undefined ? (decodeRows<U>(encodeRows([zero]))[0] as U) : merged.value
   }
 
-  /** Count, sum, mean, extremes, variance and deviation in one pass. */
-  async stats(this: DatasetActions<number>, options: ActionOptions = {}): Promise<Stats> {
-    const counter = new StatCounter()
-    await this.#fold({ kind: 'partition', fn: builtin('statSummary') }, 'stats', options, partial =>
-      counter.merge(partial as StatSummary),
-    )
-    return counter.stats()
+  /** `reduce` likewise. @throws EMPTY_RDD */
+  async treeReduce(fn: (left: T, right: T) => T, depth = 2, options: ActionOptions = {}): Promise<T> {
+    const label = 'treeReduce'
+    const rows = reducedPartitions(this.lineage, label, this.fn(fn, label))
+    const merged = await this.#tree<T>(rows, label, fn, depth, options)
+    if (merged === undefined) throw empty(label)
+    return merged.value
   }
 
-  async mean(this: DatasetActions<number>, options: ActionOptions = {}): Promise<number> {
-    return (await this.stats({ name: 'mean', ...options })).mean
+  async #tree<U>(
+    rows: Lineage,
+    label: string,
+    merge: (left: U, right: U) => U,
+    depth: number,
+    options: ActionOptions,
+  ): Promise<{ value: U } | undefined> {
+    checkDepth(label, depth)
+    const partitions = await this.getNumPartitions(options)
+    const tree = this.derived<U>(mergedAsTree(rows, label, this.fn(merge, label), partitions, depth))
+    let merged: { value: U } | undefined
+    await tree.foldPartials({ kind: 'collect' }, label, options, row => {
+      merged = { value: merged === undefined ? (row as U) : merge(merged.value, row as U) }
+    })
+    return merged
   }
 
-  /** Of the population (divided by the count). */
-  async variance(this: DatasetActions<number>, options: ActionOptions = {}): Promise<number> {
-    return (await this.stats({ name: 'variance', ...options })).variance
+  /** Is any element true, or is `fn` of it? Stops at the first. */
+  async any(fn: (element: T) => unknown = identity, options: ActionOptions = {}): Promise<boolean> {
+    const found = { op: 'filter', fn: this.keyFn(fn, 'any') } as const
+    return !(await this.derived(steps(this.lineage, 'any', [found])).isEmpty({ name: 'any', ...options }))
   }
 
-  async stdev(this: DatasetActions<number>, options: ActionOptions = {}): Promise<number> {
-    return (await this.stats({ name: 'stdev', ...options })).stdev
+  /** Are all elements true, or is `fn` of each? True of nothing. Stops at the first that is not. */
+  async all(fn: (element: T) => unknown = identity, options: ActionOptions = {}): Promise<boolean> {
+    const missed = { op: 'filter', fn: builtin('not', [this.keyFn(fn, 'all')]) } as const
+    return this.derived(steps(this.lineage, 'all', [missed])).isEmpty({ name: 'all', ...options })
   }
 
-  /** Of a sample (divided by the count − 1). */
-  async sampleVariance(this: DatasetActions<number>, options: ActionOptions = {}): Promise<number> {
-    return (await this.stats({ name: 'sampleVariance', ...options })).sampleVariance
-  }
-
-  async sampleStdev(this: DatasetActions<number>, options: ActionOptions = {}): Promise<number> {
-    return (await this.stats({ name: 'sampleStdev', ...options })).sampleStdev
+  /**
+   * Exactly `num` elements, drawn uniformly, in random order; all, if there are no more. A job counts, a second one
+   * reads the partitions that have some of those drawn.
+   * @param withReplacement Elements may come several times.
+   */
+  async takeSample(
+    withReplacement: boolean,
+    num: number,
+    seed?: number,
+    options: ActionOptions = {},
+  ): Promise<T[]> {
+    const name = 'takeSample'
+    checkCount(name, num)
+    const random = seededRandom(mixedSeed(chosenSeed(name, seed), 0))
+    const counts: number[] = []
+    await this.foldPartials({ kind: 'count' }, name, options, count => counts.push(count as number))
+    const total = counts.reduce((sum, count) => sum + count, 0)
+    const drawn = [...drawPositions(random, num, total, withReplacement)].sort(([a], [b]) => a - b)
+    if (drawn.length === 0) return []
+    let start = 0
+    let next = 0
+    const wanted = counts.map(count => {
+      const places: [place: number, times: number][] = []
+      for (; next < drawn.length && drawn[next]![0] < start + count; next++) {
+        places.push([drawn[next]![0] - start, drawn[next]![1]])
+      }
+      start += count
+      return places
+    })
+    const fn = builtin('pickAt', [], [encodeRows(wanted)])
+    const plan = await this.freeze({ kind: 'partition', fn }, options)
+    const only = wanted.flatMap((places, partition) => (places.length > 0 ? [partition] : []))
+    const sample: T[] = []
+    await foldInOrder(this.partials({ ...plan, only }, name, options), only, ([picked]) => {
+      for (const element of picked as T[]) sample.push(element)
+    })
+    return shuffled(random, sample)
   }
 
   /** The first of the least, in the default order of elements or of `key(element)`. @throws EMPTY_RDD */
@@ -181,56 +233,29 @@ export abstract class DatasetActions<T> extends Dataset implements AsyncIterable
     return this.#best(num, -1, key, 'top', options)
   }
 
-  /** How often each key occurs (by content), in order of first occurrence. */
-  async countByKey<K>(
-    this: DatasetActions<Pair<K, unknown>>,
-    options: ActionOptions = {},
-  ): Promise<Map<K, number>> {
-    return this.#occurrences<K>(builtin('countKeys'), 'countByKey', options)
-  }
-
   /** How often each element occurs (by content), in order of first occurrence. */
   async countByValue(options: ActionOptions = {}): Promise<Map<T, number>> {
-    return this.#occurrences<T>(builtin('countValues'), 'countByValue', options)
-  }
-
-  /** All values of one key. Reads one partition when the partitioner of this RDD is known, else all. */
-  async lookup<K, V>(this: DatasetActions<Pair<K, V>>, key: K, options: ActionOptions = {}): Promise<V[]> {
-    const matching = builtin('pairKeyEquals', [], [encodeRows([key])])
-    const values: Lineage = {
-      op: 'steps',
-      label: 'lookup',
-      marks: { cached: false, keptAs: new Set() },
-      parent: this.lineage,
-      steps: [
-        { op: 'filter', fn: matching },
-        { op: 'map', fn: builtin('pairValue') },
-      ],
-      keepsPartitioner: false,
-    }
-    const plan = await freeze(values, { kind: 'collect' }, this.environment, options)
-    const { partitioner } = plan.nodes.at(-2)!
-    if (partitioner !== undefined) {
-      const resolve = (ref: FunctionRef) =>
-        resolveFunction(ref, closure => reviveClosure(plan.closures[closure]!) as UserFunction, 'lookup')
-      plan.only = [partitionFunction(partitioner, resolve)(key)]
-    }
-    const out: V[] = []
-    const results = this.#partials(plan, 'lookup', options)
-    await foldInOrder(results, resultPartitions(plan), rows => {
-      for (const row of rows) out.push(row as V)
-    })
-    return out
+    return this.occurrences<T>(builtin('countValues'), 'countByValue', options)
   }
 
   /** Calls `fn` with each element, on the peers. What it changes there stays there. */
   async forEach(fn: (element: T) => void, options: ActionOptions = {}): Promise<void> {
-    await this.#fold({ kind: 'forEach', fn: this.fn(fn, 'forEach') }, 'forEach', options, () => {})
+    await this.foldPartials({ kind: 'forEach', fn: this.fn(fn, 'forEach') }, 'forEach', options, () => {})
+  }
+
+  /** PySpark's spelling of forEach. */
+  foreach(fn: (element: T) => void, options: ActionOptions = {}): Promise<void> {
+    return this.forEach(fn, options)
+  }
+
+  /** PySpark's spelling of forEachPartition. */
+  foreachPartition(fn: (elements: Elements<T>) => void, options: ActionOptions = {}): Promise<void> {
+    return this.forEachPartition(fn, options)
   }
 
   async forEachPartition(fn: (elements: Elements<T>) => void, options: ActionOptions = {}): Promise<void> {
     const perPartition = builtin('forPartition', [this.fn(fn, 'forEachPartition')])
-    await this.#fold({ kind: 'partition', fn: perPartition }, 'forEachPartition', options, () => {})
+    await this.foldPartials({ kind: 'partition', fn: perPartition }, 'forEachPartition', options, () => {})
   }
 
   /**
@@ -242,7 +267,7 @@ export abstract class DatasetActions<T> extends Dataset implements AsyncIterable
     await files.checkOutput(path, options)
     const parts: OutputPart[] = []
     using _held = files.holdOutput?.(() => parts)
-    await this.#fold({ kind: 'saveText', path }, 'saveAsTextFile', options, part =>
+    await this.foldPartials({ kind: 'saveText', path }, 'saveAsTextFile', options, part =>
       parts.push(part as OutputPart),
     )
     await files.commitOutput(path, parts, options)
@@ -250,52 +275,58 @@ export abstract class DatasetActions<T> extends Dataset implements AsyncIterable
 
   /** Resolves files where the lineage has any; runs no job. */
   async getNumPartitions(options: AbortOptions = {}): Promise<number> {
-    return (await this.#sketch(options)).nodes.at(-1)!.partitions
+    return (await this.sketch(options)).nodes.at(-1)!.partitions
+  }
+
+  /** How pairs find their partition, where that is known: two RDDs with equal partitioners join without a shuffle. */
+  async partitioner(options: AbortOptions = {}): Promise<Partitioner | undefined> {
+    const { partitioner } = (await this.sketch(options)).nodes.at(-1)!
+    return partitioner && { kind: partitioner.kind, numPartitions: partitioner.partitions }
   }
 
   /** Stages, operators with the lines that called them, partitions, and why each shuffle is or is not needed. */
   async explain(options: AbortOptions = {}): Promise<string> {
-    return explain(await this.#sketch(options))
+    return explain(await this.sketch(options))
   }
 
   /** The lineage, indented by shuffle, as Spark prints it. */
   async toDebugString(options: AbortOptions = {}): Promise<string> {
-    return toDebugString(await this.#sketch(options))
+    return toDebugString(await this.sketch(options))
   }
 
-  #sketch(options: AbortOptions): Promise<Plan> {
+  protected sketch(options: AbortOptions): Promise<Plan> {
     return freeze(this.lineage, { kind: 'collect' }, this.environment, { ...options, sample: false })
   }
 
-  #freeze(action: LineageAction, options: AbortOptions): Promise<Plan> {
+  protected freeze(action: LineageAction, options: AbortOptions): Promise<Plan> {
     return freeze(this.lineage, action, this.environment, options)
   }
 
-  #partials(plan: Plan, name: string, options: ActionOptions): ReturnType<typeof partials> {
+  protected partials(plan: Plan, name: string, options: ActionOptions): ReturnType<typeof partials> {
     return partials(this.environment.runner, plan, { name, ...options, ordered: false })
   }
 
   /** Each row of the partial results, in partition order. */
-  async #fold(
+  protected async foldPartials(
     action: LineageAction,
     name: string,
     options: ActionOptions,
     fold: (partial: unknown) => void,
   ): Promise<void> {
-    const plan = await this.#freeze(action, options)
-    await foldInOrder(this.#partials(plan, name, options), resultPartitions(plan), rows =>
+    const plan = await this.freeze(action, options)
+    await foldInOrder(this.partials(plan, name, options), resultPartitions(plan), rows =>
       rows.forEach(row => fold(row)),
     )
   }
 
-  async #reduce(
+  protected async reducePartials(
     action: LineageAction,
     fn: (left: T, right: T) => T,
     name: string,
     options: ActionOptions,
   ): Promise<T> {
     let result: { value: T } | undefined
-    await this.#fold(action, name, options, partial => {
+    await this.foldPartials(action, name, options, partial => {
       result = { value: result === undefined ? (partial as T) : fn(result.value, partial as T) }
     })
     if (result === undefined) throw empty(name)
@@ -312,14 +343,14 @@ export abstract class DatasetActions<T> extends Dataset implements AsyncIterable
     const encoded = encodeRows([zero])
     let result = decodeRows<U>(encoded)[0] as U
     const action: LineageAction = { kind: 'fold', zero: encoded, fn: this.fn(seqOp, name) }
-    await this.#fold(action, name, options, partial => (result = combOp(result, partial as U)))
+    await this.foldPartials(action, name, options, partial => (result = combOp(result, partial as U)))
     return result
   }
 
   #extreme(sign: 1 | -1, key: (element: T) => unknown, name: string, options: ActionOptions): Promise<T> {
     const farther = (left: T, right: T): T => (compareValues(key(right), key(left)) * sign > 0 ? right : left)
-    return this.#reduce(
-      { kind: 'reduce', fn: builtin('extreme', [this.#key(key, name)], [sign]) },
+    return this.reducePartials(
+      { kind: 'reduce', fn: builtin('extreme', [this.keyFn(key, name)], [sign]) },
       farther,
       name,
       options,
@@ -335,9 +366,9 @@ export abstract class DatasetActions<T> extends Dataset implements AsyncIterable
   ): Promise<T[]> {
     checkCount(name, num)
     if (num === 0) return []
-    const fn = builtin('best', [this.#key(key, name)], [num, sign])
+    const fn = builtin('best', [this.keyFn(key, name)], [num, sign])
     let best: Pair<unknown, T>[] = []
-    await this.#fold({ kind: 'partition', fn }, name, options, partial => {
+    await this.foldPartials({ kind: 'partition', fn }, name, options, partial => {
       best.push(...(partial as Pair<unknown, T>[]))
       best.sort((left, right) => compareValues(left[0], right[0]) * sign)
       best = best.slice(0, num)
@@ -345,13 +376,17 @@ export abstract class DatasetActions<T> extends Dataset implements AsyncIterable
     return best.map(([, element]) => element)
   }
 
-  #key(key: (element: T) => unknown, operator: string): LineageFn {
+  protected keyFn(key: (element: T) => unknown, operator: string): LineageFn {
     return key === identity ? builtin('identity') : this.fn(key, operator)
   }
 
-  async #occurrences<K>(fn: LineageFn, name: string, options: ActionOptions): Promise<Map<K, number>> {
+  protected async occurrences<K>(
+    fn: LineageFn,
+    name: string,
+    options: ActionOptions,
+  ): Promise<Map<K, number>> {
     const counts = new KeyedMap<K, number>()
-    await this.#fold({ kind: 'partition', fn }, name, options, partial => {
+    await this.foldPartials({ kind: 'partition', fn }, name, options, partial => {
       for (const [key, count] of partial as Pair<K, number>[]) counts.update(key, 0, sum => sum + count)
     })
     return counts.toMap()
@@ -376,7 +411,7 @@ function checkCount(operator: string, num: number): void {
     throw invalid(`${operator}(): needs a whole number from 0 on, not ${num}`)
 }
 
-function empty(action: string): ShoalError<'EMPTY_RDD'> {
+export function empty(action: string): ShoalError<'EMPTY_RDD'> {
   return new ShoalError(
     'EMPTY_RDD',
     { action },

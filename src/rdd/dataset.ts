@@ -4,6 +4,7 @@ import { callSite } from './call-site.ts'
 import { capture } from './closure/index.ts'
 import type { DatasetEnvironment } from './environment.ts'
 import { user, type Lineage, type LineageFn, type Partitioning, type UserFunction } from './lineage.ts'
+import type { RDD } from './rdd.ts'
 
 export type Pair<K, V> = readonly [K, V]
 
@@ -27,14 +28,22 @@ export type Elements<T> = IteratorObject<T, undefined, unknown>
  */
 export type Row = Pair<unknown, unknown> | {} | null | undefined
 
+let created = 0
+
 /** What every RDD is: a lineage, and the environment that can run it. */
 export abstract class Dataset {
   protected readonly environment: DatasetEnvironment
   protected readonly lineage: Lineage
+  readonly #id = created++
 
   constructor(environment: DatasetEnvironment, lineage: Lineage) {
     this.environment = environment
     this.lineage = lineage
+  }
+
+  /** Tells RDDs of this process apart. */
+  id(): number {
+    return this.#id
   }
 
   /** `RDD "people" reduceByKey at job.ts:12`: what a REPL shows. */
@@ -58,6 +67,19 @@ export abstract class Dataset {
     const { warnings } = capture(fn, { ...this.environment.capture, operator })
     for (const warning of warnings) this.environment.onWarning(`${operator}(): ${warning}`)
     return user(fn)
+  }
+
+  /** An RDD of the same context. */
+  protected abstract derived<U>(lineage: Lineage): RDD<U>
+
+  /** Partitioning by an operator's optional arguments. */
+  protected by<K>(
+    operator: string,
+    numPartitions: number | undefined,
+    partitionFunc: ((key: K) => number) | undefined,
+  ): Partitioning {
+    const fn = partitionFunc === undefined ? undefined : this.fn(partitionFunc, operator)
+    return partitioning(operator, numPartitions, fn)
   }
 }
 

@@ -105,6 +105,8 @@ function describe(plan: Plan, id: NodeId): string {
       return `of ${ids(node.parents)}`
     case 'coalesce':
       return `of the ${plan.nodes[node.parent]!.partitions} of #${node.parent}, no shuffle`
+    case 'prune':
+      return `${node.kept.length} of the ${plan.nodes[node.parent]!.partitions} of #${node.parent}: the others cannot match`
     case 'shuffle':
       return describeShuffle(plan, node)
     case 'cogroup': {

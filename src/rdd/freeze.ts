@@ -12,6 +12,7 @@ import {
   type LineageFn,
   type LineageStep,
   type Partitioning,
+  type Probe,
   type UserFunction,
 } from './lineage.ts'
 import { reusablePartitioner, samePartitioner, wantedPartitions } from './partitioner.ts'
@@ -27,6 +28,7 @@ import type {
 } from './plan.ts'
 import { reachable } from './plan-graph.ts'
 import { sampleBounds } from './range-bounds.ts'
+import { partials } from './requester.ts'
 
 export interface FreezeOptions extends AbortOptions {
   /** Run the sampling jobs that sorts need; false leaves their bounds empty, good enough to explain. @default true */
@@ -143,6 +145,45 @@ class Freezer {
         const partitions = parents.reduce((product, parent) => product * this.#nodes[parent]!.partitions, 1)
         return this.#node({ op: 'cartesian', parents, partitions }, lineage)
       }
+      case 'prune': {
+        const kept = [...lineage.kept]
+        const parent = this.#ids.get(lineage.parent)!
+        return this.#node({ op: 'prune', parent, kept, partitions: kept.length }, lineage)
+      }
+      case 'deferred': {
+        const made = await this.#made(lineage)
+        for (const part of ancestry(made)) if (!this.#ids.has(part)) await this.add(part)
+        return this.#ids.get(made)!
+      }
+    }
+  }
+
+  /** Of two actions that make it at the same time, both go on with what the first has made. */
+  async #made(lineage: Lineage & { op: 'deferred' }): Promise<Lineage> {
+    const { marks, make } = lineage
+    if (marks.made !== undefined) return marks.made
+    const probe = this.#probe(lineage)
+    const made = await make(probe)
+    return probe.runsJobs ? (marks.made ??= made) : made
+  }
+
+  #probe(lineage: Lineage): Probe {
+    const nodeOf = (parent: Lineage): PlanNode => this.#nodes[this.#ids.get(parent)!]!
+    const runsJobs = this.#options.sample !== false
+    return {
+      runsJobs,
+      partitions: parent => nodeOf(parent).partitions,
+      partitioner: parent => nodeOf(parent).partitioner,
+      run: async (parent, action, what, only) => {
+        const rows: unknown[][] = Array.from({ length: nodeOf(parent).partitions }, () => [])
+        if (!runsJobs || rows.length === 0 || only?.length === 0) return rows
+        const sealed = this.#sealed(this.#ids.get(parent)!, this.#action(action, lineage.label))
+        const plan = only === undefined ? sealed : { ...sealed, only: [...only] }
+        const run = { name: `${lineage.label}: ${what}`, signal: this.#options.signal, ordered: false }
+        for await (const each of partials(this.#environment.runner, plan, run))
+          rows[each.partition] = each.rows
+        return rows
+      },
     }
   }
 
@@ -209,6 +250,8 @@ class Freezer {
       }
       case 'custom':
         return { kind: 'custom', partitions, fn: this.#function(wanted.fn, lineage.label) }
+      case 'given':
+        return wanted.partitioner
       case 'range': {
         const bounds = await this.#bounds(parents[0]!, partitions, lineage)
         return { kind: 'range', partitions, bounds, ascending: wanted.ascending }
@@ -253,6 +296,7 @@ class Freezer {
         break
       case 'steps':
       case 'coalesce':
+      case 'prune':
       case 'shuffle':
         content['parent'] = this.#nodes[draft.parent]!.fingerprint
         break

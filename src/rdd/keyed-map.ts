@@ -10,6 +10,11 @@ export class KeyedMap<K, V> {
   readonly #primitives = new Map<K, number>()
   readonly #containers = new Map<number, number[]>()
 
+  get(key: K): V | undefined {
+    const index = this.#find(key)
+    return index < 0 ? undefined : this.#entries[index]![1]
+  }
+
   set(key: K, value: V): void {
     const index = this.#find(key)
     if (index >= 0) this.#entries[index]![1] = value

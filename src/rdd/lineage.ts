@@ -1,4 +1,4 @@
-import type { Action, CombineSpec, Step, TextSplit } from './plan.ts'
+import type { Action, CombineSpec, PartitionerSpec, Step, TextSplit } from './plan.ts'
 
 /**
  * The lineage: how an RDD is computed from its parents, as a graph of plain objects that operators build and actions
@@ -24,6 +24,8 @@ export type Partitioning =
   | { kind: 'default'; partitions?: number }
   | { kind: 'range'; partitions?: number; ascending: boolean }
   | { kind: 'custom'; partitions?: number; fn: LineageFn }
+  /** Exactly this one. */
+  | { kind: 'given'; partitions: number; partitioner: PartitionerSpec & { kind: 'range' } }
 
 interface LineageBase {
   /** Operator as the user knows it: "reduceByKey". */
@@ -43,6 +45,21 @@ export interface Marks {
   splits?: TextSplit[]
   /** Bounds of a range partitioning, once sampled (encoded rows). */
   bounds?: Uint8Array
+  /** What a deferred operator was found to be. */
+  made?: Lineage
+}
+
+/** What a deferred operator may find out about its parents, when an action freezes the lineage. */
+export interface Probe {
+  /** False when the lineage is only explained: then `run` gives nothing, and what is made of it stands for the real thing. */
+  readonly runsJobs: boolean
+  partitions(parent: Lineage): number
+  partitioner(parent: Lineage): PartitionerSpec | undefined
+  /**
+   * Runs a small job on a parent: the rows of each partition's partial result, by partition. Empty where not asked for.
+   * @param only Partitions wanted. @default all
+   */
+  run(parent: Lineage, action: LineageAction, what: string, only?: readonly number[]): Promise<unknown[][]>
 }
 
 export type Lineage = LineageBase &
@@ -61,6 +78,10 @@ export type Lineage = LineageBase &
     /** Partitions side by side, as many of each; `fn` gets an iterator over each. */
     | { op: 'zip'; parents: readonly Lineage[]; fn: LineageFn }
     | { op: 'cartesian'; parents: readonly [Lineage, Lineage] }
+    /** Only these partitions, ascending: the others need not be computed. */
+    | { op: 'prune'; parent: Lineage; kept: readonly number[] }
+    /** An operator that depends on what its parents come to: made when an action freezes it, once, from their lineages. */
+    | { op: 'deferred'; parents: readonly Lineage[]; make: (probe: Probe) => Promise<Lineage> }
   )
 
 export function parentsOf(lineage: Lineage): readonly Lineage[] {
@@ -72,11 +93,13 @@ export function parentsOf(lineage: Lineage): readonly Lineage[] {
     case 'steps':
     case 'combine':
     case 'coalesce':
+    case 'prune':
       return [lineage.parent]
     case 'union':
     case 'cogroup':
     case 'zip':
     case 'cartesian':
+    case 'deferred':
       return lineage.parents
   }
 }

@@ -41,7 +41,7 @@ function nestedFunctionRef(depth: number): z.ZodType<FunctionRef> {
 }
 
 const step: z.ZodType<Step> = z.discriminatedUnion('op', [
-  z.object({ op: z.enum(['map', 'filter', 'flatMap', 'mapPartitions']), fn: functionRef }),
+  z.object({ op: z.enum(['map', 'filter', 'flatMap', 'mapPartitions', 'stream']), fn: functionRef }),
   z.object({ op: z.literal('sort'), by: functionRef, ascending: z.boolean() }),
 ])
 
@@ -94,6 +94,7 @@ const node: z.ZodType<PlanNode> = z.discriminatedUnion('op', [
   z.object({ ...base, op: z.literal('coalesce'), parent: count }),
   z.object({ ...base, op: z.literal('zip'), parents: z.array(count).min(1), fn: functionRef }),
   z.object({ ...base, op: z.literal('cartesian'), parents: z.array(count).length(2) }),
+  z.object({ ...base, op: z.literal('prune'), parent: count, kept: z.array(count) }),
 ])
 
 const action: z.ZodType<Action> = z.discriminatedUnion('kind', [
@@ -167,6 +168,9 @@ function contradictionIn(plan: Plan): string | undefined {
     ) {
       return `node ${id} brings together parents that are partitioned differently`
     }
+    if (node.op === 'prune' && node.kept.some(kept => kept >= plan.nodes[node.parent]!.partitions)) {
+      return `node ${id} keeps a partition that its parent does not have`
+    }
   }
   const missing = closureIds([plan.nodes, plan.action]).find(id => id >= plan.closures.length)
   if (missing !== undefined) return `closure ${missing} is missing`
@@ -199,6 +203,8 @@ function derivedPartitions(plan: Plan, node: PlanNode): number {
       return Math.min(node.partitions, plan.nodes[node.parent]!.partitions)
     case 'cartesian':
       return node.parents.reduce((product, parent) => product * plan.nodes[parent]!.partitions, 1)
+    case 'prune':
+      return node.kept.length
   }
 }
 

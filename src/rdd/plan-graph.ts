@@ -9,6 +9,7 @@ export function parentIds(node: PlanNode): readonly NodeId[] {
     case 'steps':
     case 'shuffle':
     case 'coalesce':
+    case 'prune':
       return [node.parent]
     case 'union':
     case 'cogroup':
@@ -37,6 +38,10 @@ export function narrowInputs(plan: Plan, id: NodeId, partition: number): Partiti
       return [{ node: node.parent, partition }]
     case 'union':
       return unionInput(plan, node.parents, partition)
+    case 'prune': {
+      const kept = node.kept[partition]
+      return kept === undefined ? [] : [{ node: node.parent, partition: kept }]
+    }
     case 'cogroup':
     case 'zip':
       return node.parents.map(parent => ({ node: parent, partition }))

@@ -28,6 +28,11 @@ export type Step<Fn = FunctionRef> =
   | { op: 'flatMap'; fn: Fn }
   /** `fn(iterator, partitionIndex)` returns any iterable. */
   | { op: 'mapPartitions'; fn: Fn }
+  /**
+   * `fn(async iterable of arrays of elements, partitionIndex, signal)` returns an async iterable of arrays. For what must
+   * wait: calls to services, external commands. The signal says that nobody wants more.
+   */
+  | { op: 'stream'; fn: Fn }
   /** Sorts the whole partition, stably, by `by(element)` in the default order (see ordering.ts). */
   | { op: 'sort'; by: Fn; ascending: boolean }
 
@@ -105,6 +110,8 @@ export type PlanNode = NodeBase &
     | { op: 'zip'; parents: NodeId[]; fn: FunctionRef }
     /** [left, right] for every left and right element; partition i·m + j is i of the left and j of the m of the right. */
     | { op: 'cartesian'; parents: NodeId[] }
+    /** Partition p is partition kept[p] of the parent; ascending. */
+    | { op: 'prune'; parent: NodeId; kept: number[] }
   )
 
 /** What each partition of the last node is turned into; its rows travel to the requester in the row codec. */

@@ -1,4 +1,4 @@
-import { decodeBatches, decodePairBatches } from '../codec/index.ts'
+import { decodeBatches, decodePairBatches, estimateBytes } from '../codec/index.ts'
 import { pairsBlock, rowsBlock, textBlock, type Block } from './block.ts'
 import { chunked, isIterable } from './chunked-iterable.ts'
 import type { MemoryHolding } from './task-memory.ts'
@@ -9,6 +9,8 @@ export type BlockSource =
   | { kind: 'blocks'; blocks: Iterable<Block> }
   /** One source after the other, each opened when the one before has ended. */
   | { kind: 'parts'; parts: readonly (() => Promise<BlockSource>)[] }
+  /** Made by functions that wait. `memory` is charged when they must be gathered first. */
+  | { kind: 'stream'; blocks: AsyncIterable<Block>; memory: MemoryHolding }
   | {
       kind: 'chunks'
       chunks: Iterable<Uint8Array> | AsyncIterable<Uint8Array>
@@ -34,6 +36,10 @@ export async function* blocksOf(source: BlockSource): AsyncGenerator<Block, void
     for (const open of source.parts) yield* blocksOf(await open())
     return
   }
+  if (source.kind === 'stream') {
+    yield* source.blocks
+    return
+  }
   const { decoder } = source
   for await (const chunk of source.chunks) {
     for (const block of decoder.push(chunk)) yield block
@@ -53,6 +59,14 @@ export async function blocksNow(source: BlockSource): Promise<Iterable<Block>> {
     for (const open of source.parts) opened.push(await blocksNow(await open()))
     return joined(opened)
   }
+  if (source.kind === 'stream') {
+    const blocks: Block[] = []
+    for await (const block of source.blocks) {
+      source.memory.grow(rowsEstimate(block))
+      blocks.push(block)
+    }
+    return blocks
+  }
   const { chunks, decoder, memory } = source
   if (isSync(chunks)) return decoded(chunks, decoder)
   const gathered: Uint8Array[] = []
@@ -61,6 +75,15 @@ export async function blocksNow(source: BlockSource): Promise<Iterable<Block>> {
     gathered.push(chunk)
   }
   return decoded(gathered, decoder)
+}
+
+/** Of a block of rows, one in so many is measured. */
+const MEASURE_EVERY = 16
+
+function rowsEstimate({ a, end }: Block): number {
+  let bytes = 0
+  for (let i = 0; i < end; i += MEASURE_EVERY) bytes += MEASURE_EVERY * estimateBytes(a[i])
+  return bytes
 }
 
 function* joined(parts: readonly Iterable<Block>[]): Generator<Block, void, undefined> {

@@ -97,7 +97,9 @@ export class BranchRunner {
       return { op: 'sort', by: this.#task.function(step.by), ascending: step.ascending, operator }
     }
     const fn = this.#task.function(step.fn)
-    return step.op === 'mapPartitions' ? { op: 'mapPartitions', fn, operator } : { op: step.op, fn }
+    return step.op === 'mapPartitions' || step.op === 'stream'
+      ? { op: step.op, fn, operator }
+      : { op: step.op, fn }
   }
 
   #shapeOf(branch: Branch): SourceShape {
@@ -141,6 +143,7 @@ export class BranchRunner {
         return this.#crossed(leaf, node, partition)
       case 'steps':
       case 'union':
+      case 'prune':
         break
     }
     throw invalid(`node ${leaf} (${node.label}) is no source`)

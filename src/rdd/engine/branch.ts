@@ -21,8 +21,8 @@ export interface Branch {
 }
 
 /**
- * Walks from a node down to the leaf of one of its partitions: through steps, through the parent of a union that has
- * the partition, to the first cached node.
+ * Walks from a node down to the leaf of one of its partitions: through steps, through the parent of a union or a
+ * pruning that has the partition, to the first cached node.
  * @param ignoreCache Node that is being computed for the cache.
  */
 export function branchOf(plan: Plan, root: NodeId, partition: number, ignoreCache?: NodeId): Branch {
@@ -43,9 +43,9 @@ export function branchOf(plan: Plan, root: NodeId, partition: number, ignoreCach
       const operator = operatorName(node)
       steps = [...node.steps.map(step => ({ step, operator })), ...steps]
       id = below(node.parent, id)
-    } else if (node.op === 'union') {
+    } else if (node.op === 'union' || node.op === 'prune') {
       const [found] = narrowInputs(plan, id, index)
-      if (found === undefined) throw invalid(`a union has no partition ${index}`)
+      if (found === undefined) throw invalid(`a ${node.op} has no partition ${index}`)
       id = below(found.node, id)
       index = found.partition
     } else {

@@ -1,11 +1,15 @@
 import { compileFunction } from 'node:vm'
 import { ShoalError } from '../../base/errors.ts'
 import type { FunctionRef } from '../plan.ts'
+import { SAMPLING_BUILTINS } from './sampling-builtins.ts'
 import { type BuiltinMaker, SHARED_BUILTINS } from './shared-builtins.ts'
+import { SKETCH_BUILTINS } from './sketch-builtins.ts'
+import { STREAM_BUILTINS } from './stream-builtins.ts'
 
 /**
  * The engine's own functions, by the name that plans call them. An operator that needs a new one adds its maker here,
- * or to shared-builtins.ts when it takes a whole partition or needs the engine's order, equality or codec; nothing else.
+ * or to shared-builtins.ts (sampling-, sketch-, stream-builtins.ts) when it takes a whole partition or needs the
+ * engine's order, equality or codec; nothing else.
  *
  * A maker gets the functions the builtin is built around, then its plain arguments, and returns the function to run.
  * Makers in this file name nothing but their parameters and standard globals: each is rebuilt from its own text for
@@ -23,6 +27,8 @@ const RECORD_BUILTINS: Record<string, BuiltinMaker> = {
   identity: () => (value: unknown) => value,
   first: () => (left: unknown) => left,
   second: () => (_left: unknown, right: unknown) => right,
+  compose: (inner: Unary, outer: Unary) => (value: unknown) => outer(inner(value)),
+  not: (fn: Unary) => (value: unknown) => !fn(value),
   add: () => (left: number, right: number) => left + right,
 
   // Pairs
@@ -53,6 +59,16 @@ const RECORD_BUILTINS: Record<string, BuiltinMaker> = {
     for (let i = 1; i < values.length; i++) result = mergeValue(result, values[i])
     return [row[0], result]
   },
+  inAllGroups: () => (row: Grouped) => {
+    for (const values of row[1]) if (values.length === 0) return false
+    return true
+  },
+  /** Pairs of the left whose key the right has, or (false) has not. */
+  leftOfGrouped: (isPresent: boolean) => (row: Grouped) => {
+    const out: unknown[] = []
+    if (row[1][1]!.length > 0 === isPresent) for (const value of row[1][0]!) out.push([row[0], value])
+    return out
+  },
   /** Every left value with every right one; a side that must not miss gives null for the missing other. */
   joinGrouped: (keepLeft: boolean, keepRight: boolean) => (row: Grouped) => {
     const lefts = row[1][0]!.length === 0 && keepRight ? [null] : row[1][0]!
@@ -61,6 +77,13 @@ const RECORD_BUILTINS: Record<string, BuiltinMaker> = {
     for (const left of lefts) for (const right of rights) out.push([row[0], [left, right]])
     return out
   },
+}
+
+const SHARED: Record<string, BuiltinMaker> = {
+  ...SHARED_BUILTINS,
+  ...SAMPLING_BUILTINS,
+  ...SKETCH_BUILTINS,
+  ...STREAM_BUILTINS,
 }
 
 /**
@@ -73,7 +96,7 @@ export function resolveFunction(ref: FunctionRef, revive: (closure: number) => F
   const parts = [...(ref.fns ?? []).map(part => resolveFunction(part, revive, scope)), ...(ref.args ?? [])]
   const record = Object.hasOwn(RECORD_BUILTINS, ref.name) ? RECORD_BUILTINS[ref.name] : undefined
   if (record !== undefined) return call(rebuilt(record, `${scope}:${ref.name}`), parts)
-  const shared = Object.hasOwn(SHARED_BUILTINS, ref.name) ? SHARED_BUILTINS[ref.name] : undefined
+  const shared = Object.hasOwn(SHARED, ref.name) ? SHARED[ref.name] : undefined
   if (shared !== undefined) return call(shared, parts)
   const reason = `the plan names the builtin function "${ref.name}", which this peer does not have`
   throw new ShoalError('PLAN_INVALID', { reason }, `${reason}: it was made by another version of Shoal`)

@@ -4,6 +4,7 @@ import { blocksNow, blocksOf, returnedBlocks, type BlockSource } from './block-s
 import { rowsBlock, type Block, type SourceShape } from './block.ts'
 import { compileLoop, type FusedStep, type Loop, type SinkCode, type UserFunction } from './fused-loop.ts'
 import { RowIterator } from './row-iterator.ts'
+import { streamedBlocks, type StreamFunction } from './stream-step.ts'
 import { rowsSink, type RowsState } from './sinks.ts'
 import { sortRows } from './sort.ts'
 import type { MemoryHolding } from './task-memory.ts'
@@ -12,6 +13,7 @@ import type { MemoryHolding } from './task-memory.ts'
 export type ResolvedStep =
   | FusedStep
   | { op: 'mapPartitions'; fn: UserFunction; operator: string }
+  | { op: 'stream'; fn: UserFunction; operator: string }
   | { op: 'sort'; by: UserFunction; ascending: boolean; operator: string }
 
 type PartitionStep = Exclude<ResolvedStep, FusedStep>
@@ -44,7 +46,7 @@ export class Pipeline<State> {
     let shape = source
     let fused: FusedStep[] = []
     for (const step of steps) {
-      if (step.op !== 'mapPartitions' && step.op !== 'sort') {
+      if (step.op !== 'mapPartitions' && step.op !== 'stream' && step.op !== 'sort') {
         fused.push(step)
         continue
       }
@@ -86,6 +88,10 @@ export class Pipeline<State> {
         const rows = await gather(loop, current, step.operator, context, isSource)
         const sorted = sortRows(rows, keysOf!(rows), step.ascending)
         current = { kind: 'blocks', blocks: [rowsBlock(sorted)] }
+      } else if (step.op === 'stream') {
+        const input = streamedRows(loop, current, context, isSource)
+        const blocks = streamedBlocks(step.fn as StreamFunction, input, context)
+        current = { kind: 'stream', blocks, memory: context.holding(step.operator) }
       } else {
         const input = new RowIterator(rowChunks(loop, await blocksNow(current), context, isSource))
         const output = (step.fn as (rows: RowIterator, partition: number) => unknown)(
@@ -146,6 +152,16 @@ function* rowChunks(
       if (state.rows.length > 0) yield state.rows
     }
   }
+}
+
+/** The same for functions that wait. */
+async function* streamedRows(
+  loop: Loop<RowsState>,
+  source: BlockSource,
+  context: PipelineContext,
+  isSource: boolean,
+): AsyncGenerator<readonly unknown[], void, undefined> {
+  for await (const block of blocksOf(source)) yield* rowChunks(loop, [block], context, isSource)
 }
 
 async function gather(

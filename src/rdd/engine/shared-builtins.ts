@@ -57,12 +57,86 @@ export const SHARED_BUILTINS: Record<string, BuiltinMaker> = {
         target = (target + 1) % partitions
       }
     },
+  /** zipWithIndex: pairs [element, place]. @param starts First place of each partition. */
+  indexFrom: (starts: readonly number[]) =>
+    function* (elements: Elements, partition: number) {
+      let place = starts[partition]!
+      for (const element of elements) yield [element, place++]
+    },
+  /** zipByIndex: the place as the key. */
+  placesFirst: (starts: readonly number[]) =>
+    function* (elements: Elements, partition: number) {
+      let place = starts[partition]!
+      for (const element of elements) yield [place++, element]
+    },
+  uniqueIds: (partitions: number) =>
+    function* (elements: Elements, partition: number) {
+      let id = partition
+      for (const element of elements) {
+        yield [element, id]
+        id += partitions
+      }
+    },
+
+  /** treeAggregate, treeReduce, reduceByKeyLocally: what one partition comes to. */
+  foldPartition: (fold: Binary, encoded: Uint8Array) => (elements: Elements) => {
+    let result = decodeRows(encoded)[0]
+    for (const element of elements) result = fold(result, element)
+    return [result]
+  },
+  reducePartition: (fn: Binary) => (elements: Elements) => {
+    let result: unknown[] = []
+    for (const element of elements) result = [result.length === 0 ? element : fn(result[0], element)]
+    return result
+  },
+  /** Pairs [group, element]: `partitions` partitions in `groups` runs of neighbours. */
+  inGroups: (partitions: number, groups: number) =>
+    function* (elements: Elements, partition: number) {
+      for (const element of elements) yield [Math.floor((partition * groups) / partitions), element]
+    },
+  reduceByKey: (fn: Binary) => (pairs: Iterable<Pair>) => {
+    const values = new KeyedMap<unknown, { value: unknown }>()
+    for (const [key, value] of pairs) {
+      const known = values.get(key)
+      if (known === undefined) values.set(key, { value })
+      else known.value = fn(known.value, value)
+    }
+    return values.entries().map(([key, { value }]) => [key, value])
+  },
+
+  /** histogram: elements in each of the buckets between these bounds, the last of them closed. */
+  histogram: (bounds: readonly number[]) => (numbers: Iterable<number>) => {
+    const counts = bounds.slice(1).map(() => 0)
+    const [least, most] = [bounds[0]!, bounds.at(-1)!]
+    for (const value of numbers) {
+      if (!(value >= least && value <= most)) continue
+      let low = 0
+      let high = counts.length - 1
+      while (low < high) {
+        const middle = (low + high + 1) >>> 1
+        if (bounds[middle]! <= value) low = middle
+        else high = middle - 1
+      }
+      counts[low]!++
+    }
+    return counts
+  },
 
   /** stats: what StatCounter merges. */
   statSummary: () => (numbers: Iterable<number>) => {
     const counter = new StatCounter()
     for (const value of numbers) counter.add(value)
     return counter.summary()
+  },
+  /** sumApprox: the sum as sum() has it, and what StatCounter merges. */
+  sumSummary: () => (numbers: Iterable<number>) => {
+    const counter = new StatCounter()
+    let sum = 0
+    for (const value of numbers) {
+      sum += value
+      counter.add(value)
+    }
+    return [sum, counter.summary()]
   },
   /** takeOrdered (sign 1) and top (sign −1): up to `count` pairs [key, element], best first, stable. */
   best: (key: Unary, count: number, sign: 1 | -1) => (elements: Elements) => {
@@ -108,6 +182,10 @@ export const SHARED_BUILTINS: Record<string, BuiltinMaker> = {
     const key = decodeRows(encoded)[0]
     return (pair: Pair) => keyEquals(pair[0], key)
   },
+  pairKeyWithin: (encoded: Uint8Array) => {
+    const [lower, upper] = decodeRows(encoded)
+    return (pair: Pair) => compareValues(pair[0], lower) >= 0 && compareValues(pair[0], upper) <= 0
+  },
   /** aggregateByKey, foldByKey: folds a key's first value into its own copy of the zero. */
   fromZero: (fold: Binary, encoded: Uint8Array) => {
     const zero = decodeRows(encoded)[0]
@@ -131,7 +209,7 @@ function zipLengths(
   const [left, right] = isLeftShorter ? [shorter, count] : [count, shorter]
   return new ShoalError(
     'ZIP_LENGTHS',
-    { partition, left, right },
+    { left, right, partition },
     `zip(): partition ${partition} has ${left} elements on the left and ${right} on the right; use zipByIndex() to pair by position whatever the partitions`,
   )
 }
