@@ -1,5 +1,8 @@
+import { randomBytes } from 'node:crypto'
+import { once } from 'node:events'
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
+import { createServer, type AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { LinkTable, TcpProxy } from '../../src/chaos/index.ts'
@@ -63,6 +66,26 @@ export class LocalCluster implements AsyncDisposable {
     }
   }
 
+  /** Like `start`, but for the programs of all peers, the first one's too, being started at the same moment. */
+  static async startAtOnce(peers: number, timeoutMs: number, onServing: () => void): Promise<LocalCluster> {
+    const cluster = new LocalCluster({ workers: 1, metadataSpace: SMALL_RESERVE })
+    try {
+      const meshKeyHex = randomBytes(32).toString('hex')
+      const first = `/ip4/127.0.0.1/tcp/${await freePort()}`
+      const founder = cluster.prepare({ meshKeyHex, listen: [first] })
+      for (let i = 1; i < peers; i++) cluster.prepare({ meshKeyHex, join: [first] })
+      await Promise.all(cluster.peers.map(peer => peer.start(timeoutMs)))
+      onServing()
+      cluster.#key = await readMeshKey(founder.dataDirectory)
+      await cluster.ready(timeoutMs)
+      return cluster
+    } catch (error) {
+      console.error(cluster.logs(10))
+      await cluster[Symbol.asyncDispose]()
+      throw error
+    }
+  }
+
   get key(): Uint8Array {
     if (this.#key === undefined) throw new Error('the cluster has no peer yet')
     return this.#key
@@ -78,7 +101,7 @@ export class LocalCluster implements AsyncDisposable {
   }
 
   /** The same, not started yet. */
-  prepare(settings: ClusterSettings & { meshKeyHex?: string } = {}): PeerProcess {
+  prepare(settings: ClusterSettings & { meshKeyHex?: string; join?: string[] } = {}): PeerProcess {
     const name = `p${this.peers.length + 1}`
     const joining =
       this.#key === undefined
@@ -229,4 +252,14 @@ export class LocalCluster implements AsyncDisposable {
     await rm(this.directory, { recursive: true, force: true, maxRetries: 5 })
     process.off('exit', this.#removeNow)
   }
+}
+
+/** One that nobody listens on at the moment. */
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  server.close()
+  await once(server, 'close')
+  return port
 }

@@ -38,6 +38,7 @@ async function serve(): Promise<Peer> {
   process.once('SIGTERM', () => {
     void peer.stop().then(() => process.exit(0))
   })
+  void peer.drained.then(() => peer.stop()).then(() => process.exit(0))
   void peer.failed.then(fail)
   report({ type: 'serving', id: peer.id, addresses: peer.addresses() })
   return peer

@@ -46,6 +46,7 @@ export class PeerProcess {
   #addresses: string[] = []
   #seq = 0
   #paused = false
+  #leaving = false
   #clockOffsetMs: number
   #crash: string | undefined
   readonly #questions = new Map<number, (status: PeerStatus) => void>()
@@ -85,7 +86,7 @@ export class PeerProcess {
   }
 
   /** Resolves when it listens. @throws PeerStartError with the code it ended with. */
-  async start(): Promise<void> {
+  async start(timeoutMs = START_TIMEOUT_MS): Promise<void> {
     if (this.#child !== undefined) throw new Error(`${this.name} runs already`)
     const log = openSync(this.logFile, 'a')
     const { within, ...place } = this.#listen()
@@ -116,11 +117,11 @@ export class PeerProcess {
       running.delete(child)
       if (this.#child === child) {
         this.#child = undefined
-        if (this.#id !== '') this.#crash = `exit ${code ?? signal}\n${this.logTail(20)}`
+        if (this.#id !== '' && !this.#leaving) this.#crash = `exit ${code ?? signal}\n${this.logTail(20)}`
       }
       serving.reject(new PeerStartError(this.name, `exit ${code ?? signal}`, this.logTail()))
     })
-    using deadline = withDeadline(`the start of ${this.name}`, START_TIMEOUT_MS)
+    using deadline = withDeadline(`the start of ${this.name}`, timeoutMs)
     await raceAbort(serving.promise, deadline)
   }
 
@@ -151,6 +152,16 @@ export class PeerProcess {
     using deadline = withDeadline(`the end of ${this.name} by ${signal}`, END_TIMEOUT_MS)
     const [code] = await raceAbort(ended, deadline)
     return code
+  }
+
+  /** Resolves when the peer, which was told to leave the mesh, has done so and ended. */
+  async drained(timeoutMs = 120_000): Promise<void> {
+    const child = this.#child
+    if (child === undefined) return
+    this.#leaving = true
+    using deadline = withDeadline(`${this.name} to leave`, timeoutMs)
+    const [code] = (await raceAbort(once(child, 'exit'), deadline)) as [number | null]
+    if (code !== 0) throw new Error(`${this.name} left with exit code ${code}\n${this.logTail(20)}`)
   }
 
   /** How it ended when nobody had asked it to, once. */
