@@ -9,6 +9,7 @@ import { leaderCommand } from './commands/leader.ts'
 import { peerCommand } from './commands/peer.ts'
 import { planCommand } from './commands/plan.ts'
 import { recoverCommand } from './commands/recover.ts'
+import { reportCommand } from './commands/report.ts'
 import { replCommand } from './commands/repl.ts'
 import { runCommand } from './commands/run.ts'
 import { statusCommand } from './commands/status.ts'
@@ -71,6 +72,7 @@ function program(): Command {
     upCommand(),
     peerCommand(),
     statusCommand(),
+    reportCommand(),
     fsCommand(),
     runCommand(),
     replCommand(),

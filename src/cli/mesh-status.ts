@@ -1,20 +1,38 @@
 import { ShoalError } from '../base/errors.ts'
-import type { PeerStatus } from '../node/index.ts'
+import type { MeshReport, PeerStatus, PeerVitals } from '../node/index.ts'
 import { attached } from './attached.ts'
 import type { Settings } from './settings.ts'
 import { table } from './table.ts'
 import { colors, print, printJson } from './terminal.ts'
 import { counted, humanBytes, humanMs } from './units.ts'
+import { watch } from './watch.ts'
 
 type MemberStatus = PeerStatus['members'][number]
 
-/** `shoal status`: what the attached peer knows; it answers without a leader, too. */
-export async function showStatus(settings: Settings): Promise<void> {
+export interface StatusOptions {
+  /** Seconds between two looks; true: the usual ones. */
+  watch?: number | true
+}
+
+/** `shoal status`: what the attached peer knows, and what the living peers say of themselves; it answers without a leader, too. */
+export async function showStatus(options: StatusOptions, settings: Settings): Promise<void> {
   await attached(settings, async (mesh, signal) => {
-    const status = await mesh.status({ signal })
-    if (settings.json) printJson(status)
-    else print(describeStatus(status))
+    if (options.watch !== undefined) {
+      await watch(async () => await mesh.report({ signal }), describeReport, options.watch, {
+        json: settings.json,
+        signal,
+      })
+      return
+    }
+    const report = await mesh.report({ signal })
+    if (settings.json) printJson(statusJson(report))
+    else print(describeReport(report))
   })
+}
+
+/** The status as it was, and what each peer says of itself beside it. */
+export function statusJson({ status, peers }: MeshReport): PeerStatus & { peers: MeshReport['peers'] } {
+  return { ...status, peers }
 }
 
 /** `shoal leader`. @throws NO_QUORUM when the attached peer knows none. */
@@ -35,77 +53,184 @@ export async function showLeader(settings: Settings): Promise<void> {
   })
 }
 
-export function describeStatus(status: PeerStatus): string {
-  const { members, term, voters, votersTarget, files, name, version, upMs, workers, rssBytes } = status
-  const { red, yellow, bold } = colors
-  const leader = members.find(({ peerId }) => peerId === status.leader)
-  const lines: string[] = []
-  lines.push(
-    status.leader === undefined
-      ? red(`no leader (term ${term}): files and jobs wait until a majority of the voters is reachable`)
-      : `${bold(leader?.name ?? status.leader.slice(-6))} leads in term ${term}; ${voters.length} of ${counted(votersTarget, 'voter')}`,
-  )
-  lines.push('', memberTable(status), '')
-  lines.push(
-    `${counted(files.files, 'file')} in ${counted(files.blocks, 'partition')}, ${humanBytes(files.sizeBytes)}; ` +
-      `${humanBytes(files.storedBytes)} with all copies`,
-  )
-  const worries: string[] = []
-  if (files.missing > 0) worries.push(red(`${counted(files.missing, 'partition')} with no living copy`))
-  if (files.underReplicated > 0)
-    worries.push(yellow(`${counted(files.underReplicated, 'partition')} with too few copies`))
-  if (files.slotsMoving > 0) worries.push(`${counted(files.slotsMoving, 'slot')} on the move`)
-  worries.push(...logWorries(status))
-  const isCertain = members.every(({ state, liveness }) => state !== 'up' || liveness === 'alive')
-  const calm = isCertain ? 'all copies are there' : 'no copy is known to be lost, but not all peers answer'
-  lines.push(worries.length === 0 ? calm : worries.join('; '))
-  lines.push(
+export function describeReport(report: MeshReport): string {
+  const { status } = report
+  const { members, name, version, upMs } = status
+  const vitals = vitalsOf(report)
+  return [
+    ...describeLeader(status),
+    '',
+    memberTable(status, vitals),
+    '',
+    ...describeFiles(report),
+    ...worries(report),
     '',
     colors.dim(
-      `seen by ${name}: shoal ${version}, up ${humanMs(upMs)}, ${counted(workers, 'worker')}, ${humanBytes(rssBytes)} of memory`,
+      `seen by ${name}: shoal ${version}, up ${humanMs(upMs)}, ${counted(members.length, 'member')}`,
     ),
-  )
-  return lines.join('\n')
+  ].join('\n')
 }
 
-/** What is wrong with the attached peer's own log. */
-function logWorries({ space, forgot, damagedLogs, name }: PeerStatus): string[] {
-  const worries: string[] = []
-  if (space === 'low') worries.push(colors.yellow(`the disk of ${name} is nearly full`))
+/** Who leads, and how many voters may still be lost. */
+export function describeLeader(status: PeerStatus): string[] {
+  const { members, term, voters, votersTarget } = status
+  const { red, yellow, green, bold } = colors
+  const nameOf = (peer: string): string =>
+    members.find(({ peerId }) => peerId === peer)?.name ?? peer.slice(-6)
+  const leads =
+    status.leader === undefined
+      ? red(`no leader (term ${term}): files and jobs wait until a majority of the voters is reachable`)
+      : `${bold(nameOf(status.leader))} leads in term ${term}`
+  const isHere = (peer: string): boolean =>
+    members.some(({ peerId, liveness }) => peerId === peer && liveness === 'alive')
+  const here = voters.filter(isHere).length
+  const majority = Math.floor(voters.length / 2) + 1
+  const spare = here - majority
+  const sets: string[] = []
+  if (voters.length < votersTarget)
+    sets.push(yellow(`${voters.length} of ${counted(votersTarget, 'voter')}, more are being added`))
+  else sets.push(`${counted(voters.length, 'voter')}: ${green('ready')}`)
+  if (here < voters.length)
+    sets.push(
+      red(
+        `${voters
+          .filter(voter => !isHere(voter))
+          .map(nameOf)
+          .join(', ')} ${voters.length - here === 1 ? 'is' : 'are'} not reachable`,
+      ),
+    )
+  if (spare > 0) sets.push(`${spare} more may be lost`)
+  else if (spare === 0) sets.push(voters.length === 1 ? 'it may not be lost' : yellow('no more may be lost'))
+  else sets.push(red(`${counted(-spare, 'more voter')} must come back`))
+  return [leads, `${sets.join('; ')} (${voters.map(nameOf).toSorted(byName).join(', ')})`]
+}
+
+/** What is stored, how safe it is, and how full the disks are. */
+function describeFiles({ status: { files, members }, peers }: MeshReport): string[] {
+  const { red, yellow, green } = colors
+  const lines = [
+    `files: ${files.files} in ${counted(files.blocks, 'partition')}, ${humanBytes(files.sizeBytes)}; ` +
+      `${humanBytes(files.storedBytes)} with all copies`,
+  ]
+  const sum = (of: (vitals: PeerVitals) => number): number =>
+    peers.reduce((total, { vitals }) => total + (vitals === undefined ? 0 : of(vitals)), 0)
+  const corrupt = sum(({ store }) => store.corrupt)
+  const lost = sum(({ store }) => store.missing)
+  const parts: string[] = []
+  if (files.missing > 0)
+    parts.push(red(`${counted(files.missing, 'partition')} with no living copy (shoal fs fsck / names them)`))
+  const few = files.underReplicated - files.missing
+  if (few > 0) parts.push(yellow(`${counted(few, 'partition')} with too few copies, to be made again`))
+  if (files.short > 0)
+    parts.push(
+      yellow(`${counted(files.short, 'partition')} in fewer copies than wanted, for want of living peers`),
+    )
+  if (corrupt > 0) parts.push(red(`${corrupt} corrupt ${corrupt === 1 ? 'copy' : 'copies'}, being mended`))
+  if (lost > 0)
+    parts.push(yellow(`${lost} ${lost === 1 ? 'copy' : 'copies'} gone from disk, being made again`))
+  if (parts.length === 0 && files.blocks === 0) parts.push('nothing is stored yet')
+  else if (parts.length === 0) {
+    const isCertain = members.every(({ state, liveness }) => state !== 'up' || liveness === 'alive')
+    parts.push(isCertain ? green('all there') : 'none is known to be lost, but not all peers answer')
+  }
+  lines.push(`copies: ${parts.join('; ')}`)
+  if (files.slotsMoving > 0) lines.push(`slots: ${files.slotsMoving} on the move`)
+  const [used, free] = [sum(({ store }) => store.usedBytes), sum(({ store }) => store.freeBytes)]
+  if (peers.some(({ vitals }) => vitals !== undefined))
+    lines.push(
+      `disks: ${humanBytes(used)} used by copies, ${humanBytes(free)} free of ${humanBytes(used + free)}`,
+    )
+  return lines
+}
+
+/** What is wrong with peers, one line each. */
+export function worries({ status, peers }: MeshReport): string[] {
+  const lines: string[] = []
+  for (const { name, peerId, vitals } of peers) {
+    if (vitals !== undefined) lines.push(...peerWorries(name, vitals))
+    else if (status.members.some(member => member.peerId === peerId && member.liveness === 'alive'))
+      lines.push(colors.yellow(`${name} did not say how it is`))
+  }
+  return lines.length === 0 ? [] : ['', ...lines]
+}
+
+function peerWorries(name: string, { space, forgot, damagedLog, damagedLogs, store }: PeerVitals): string[] {
+  const { red, yellow } = colors
+  const lines: string[] = []
+  if (store.failure !== undefined)
+    lines.push(red(`${name}: the disk of its copies failed and is given up: ${store.failure}`))
+  if (space === 'low') lines.push(yellow(`${name}: its disk is nearly full`))
   if (space === 'reserve')
-    worries.push(colors.red(`the disk of ${name} is full: only metadata can be written, from its reserve`))
-  if (space === 'full') worries.push(colors.red(`the disk of ${name} is full: it is read-only`))
-  const last = damagedLogs.at(-1)
-  if (forgot) worries.push(colors.red(`${name} lost its log and has no vote until it is fetched again`))
-  if (last !== undefined)
-    worries.push(colors.yellow(`a damaged log of ${name} is kept in meta/${last.folder} (${last.reason})`))
-  return worries
+    lines.push(red(`${name}: its disk is full: it writes only metadata, from its reserve`))
+  if (space === 'full') lines.push(red(`${name}: its disk is full: it is read-only`))
+  if (forgot) lines.push(red(`${name}: it lost its log, and has no vote until it is fetched again`))
+  if (damagedLog !== undefined) {
+    const others = damagedLogs > 1 ? `, the newest of ${damagedLogs}` : ''
+    lines.push(
+      yellow(`${name}: a damaged log is kept in meta/${damagedLog.folder} (${damagedLog.reason})${others}`),
+    )
+  }
+  return lines
 }
 
-export function memberTable({ members, peerId }: Pick<PeerStatus, 'members' | 'peerId'>): string {
+export function memberTable(
+  { members, peerId }: Pick<PeerStatus, 'members' | 'peerId'>,
+  vitals?: ReadonlyMap<string, PeerVitals>,
+): string {
   const rows = members
-    .toSorted((a, b) => a.name.localeCompare(b.name, 'en', { numeric: true }))
+    .toSorted((a, b) => byName(a.name, b.name))
     .map(member => [
       member.peerId === peerId ? `${member.name} *` : member.name,
       member.role === 'leader' ? colors.green('leader') : member.role,
       health(member),
-      member.host,
+      ...(vitals === undefined ? [] : loads(vitals.get(member.peerId))),
       // Short enough for a terminal, and enough to attach to or to join.
       member.addresses[0]?.replace(/\/p2p\/.*/, '') ?? '',
-      member.peerId.slice(-6),
     ])
-  const titles = ['PEER', 'ROLE', 'STATE', 'HOST', 'ADDRESS', 'ID']
+  const right = { align: 'right' } as const
   return table(
-    titles.map(title => ({ title })),
+    [
+      { title: 'PEER' },
+      { title: 'ROLE' },
+      { title: 'STATE' },
+      ...(vitals === undefined
+        ? []
+        : ['TASKS', 'CPU', 'MEMORY', 'USED', 'FREE'].map(title => ({ title, ...right }))),
+      { title: 'ADDRESS' },
+    ],
     rows,
   )
 }
 
+function loads(vitals: PeerVitals | undefined): string[] {
+  if (vitals === undefined) return ['', '', '', '', '']
+  const { runningTasks, workers, cpuCores, rssBytes, store } = vitals
+  return [
+    `${runningTasks}/${workers}`,
+    `${Math.round(cpuCores * 100)} %`,
+    humanBytes(rssBytes),
+    humanBytes(store.usedBytes),
+    humanBytes(store.freeBytes),
+  ]
+}
+
+export function vitalsOf({ peers }: MeshReport): Map<string, PeerVitals> {
+  return new Map(peers.flatMap(({ peerId, vitals }) => (vitals === undefined ? [] : [[peerId, vitals]])))
+}
+
 /** What the log says, and what gossip sees right now where that differs. */
-function health({ state, liveness, quarantined }: MemberStatus): string {
-  if (state === 'up' && liveness === 'alive' && quarantined) return colors.yellow('quarantined')
-  if (state === 'up' && liveness === 'alive') return 'up'
-  if (state === 'left') return colors.dim('left')
+export function health({ state, liveness, quarantined, draining }: MemberStatus): string {
+  const { yellow, red, dim, cyan } = colors
+  if (state === 'left') return dim('left')
+  if (state === 'up' && liveness === 'alive') {
+    if (draining) return cyan('draining')
+    return quarantined ? yellow('quarantined') : 'up'
+  }
   const seen = state === 'up' ? liveness : `${state}${liveness === 'alive' ? ', back' : ''}`
-  return liveness === 'suspect' || liveness === 'unknown' ? colors.yellow(seen) : colors.red(seen)
+  const shown = draining ? `${seen}, draining` : seen
+  return liveness === 'suspect' || liveness === 'unknown' ? yellow(shown) : red(shown)
+}
+
+export function byName(a: string, b: string): number {
+  return a.localeCompare(b, 'en', { numeric: true })
 }

@@ -14,6 +14,8 @@ import type { BlockStatus, FileStatus, NamespaceView } from './namespace-types.t
 
 /** Blocks looked at for one page: what is answered in one go must not hold the peer up, nor be a long message. */
 const BLOCKS_MAX = 4_000
+/** The same when they are named, with their holders: some 300 bytes each. */
+const NAMED_MAX = 1_000
 /** Replicas of one page that are verified at the same time, over all holders; no more than one holder checks at a time. */
 const VERIFY_PARALLEL = 4
 /** Before a holder that has enough to check is asked again, and how often: half a minute. */
@@ -64,20 +66,25 @@ export class FileChecker {
       path: string
       startAfter?: string | undefined
       blocks?: boolean | undefined
+      startBlock?: number | undefined
       filesMax?: number | undefined
     },
     damaged: Damaged['of'],
   ): { files: CheckedFile[]; more: boolean } {
-    const { path, startAfter, filesMax = PAGE_MAX } = head
+    const { path, startAfter, startBlock = 0, filesMax = PAGE_MAX } = head
+    const blocksMax = head.blocks === true ? NAMED_MAX : BLOCKS_MAX
     const namespace = this.#ports.namespace()
     const living = this.#ports.peers().filter(({ peerId }) => this.#ports.isAlive(peerId)).length
     const files: CheckedFile[] = []
     let blocksSeen = 0
     for (const file of filesUnder(namespace, path, startAfter)) {
-      if (files.length >= filesMax || blocksSeen >= BLOCKS_MAX) return { files, more: true }
+      if (files.length >= filesMax || blocksSeen >= blocksMax) return { files, more: true }
       const blocks = namespace.blocksOf(file.path)
       blocksSeen += blocks.length + 1
-      files.push(this.#checked(file, blocks, damaged, living, head.blocks === true))
+      const checked = this.#checked(file, blocks, damaged, living)
+      if (head.blocks !== true) delete checked.blocks
+      else checked.blocks = checked.blocks?.slice(startBlock, startBlock + NAMED_MAX)
+      files.push(checked)
     }
     return { files, more: false }
   }
@@ -87,17 +94,18 @@ export class FileChecker {
     blocks: readonly BlockStatus[],
     damaged: Damaged['of'],
     living: number,
-    named: boolean,
   ): CheckedFile {
     const checked = blocks.map(block => this.#checkedBlock(block, damaged))
     let underReplicated = 0
     let missing = 0
+    let short = 0
     let corrupt = 0
     for (const { holders, wanted } of checked) {
       const good = holders.filter(({ state }) => state === 'good').length
       corrupt += holders.filter(({ state }) => state === 'corrupt').length
       if (good === 0) missing++
       else if (good < Math.min(wanted, living)) underReplicated++
+      else if (good < wanted) short++
     }
     const { path, sizeBytes, replication = 0 } = file
     return {
@@ -107,8 +115,9 @@ export class FileChecker {
       partitions: blocks.length,
       underReplicated,
       missing,
+      short,
       corrupt,
-      ...(named && { blocks: checked }),
+      blocks: checked,
     }
   }
 

@@ -104,8 +104,11 @@ export interface Located {
   partitions: PartitionPlace[]
 }
 
-/** The peer is gone, not the request refused: another one can answer. */
-const PEER_GONE: readonly ErrorCode[] = ['CONNECTION_LOST', 'UNREACHABLE']
+/**
+ * The peer is gone, not the request refused: another one can answer. Who says CANCELLED without having been told to is about to
+ * stop.
+ */
+const PEER_GONE: readonly ErrorCode[] = ['CONNECTION_LOST', 'UNREACHABLE', 'CANCELLED']
 /** `tail` reads backwards in pieces of this size at first. */
 const TAIL_BYTES = 64 * 1024
 /** Before the first retry; doubled each time, so that five take 1.5 s: time to find another peer. */
@@ -326,10 +329,28 @@ export class FileClient extends OperatorClient {
     let startAfter: { startAfter: string } | undefined
     for (;;) {
       const { files, more } = await this.#ask(fileCheck, { path, ...head, ...startAfter }, signal)
-      yield* files
+      for (const file of files) {
+        if (head.blocks === true) await this.#allBlocks(file, head, signal)
+        yield file
+      }
       const last = files.at(-1)
       if (!more || last === undefined) return
       startAfter = { startAfter: last.path }
+    }
+  }
+
+  /** The blocks of a large file come in several answers. One that was replaced meanwhile keeps what came. */
+  async #allBlocks(
+    { path, partitions, blocks = [] }: CheckedFile,
+    head: Omit<ReadOptions, 'signal'>,
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
+    while (blocks.length < partitions) {
+      const request = { path, ...head, blocks: true, startBlock: blocks.length }
+      const { files } = await this.#ask(fileCheck, request, signal)
+      const next = files[0]?.blocks ?? []
+      if (next.length === 0) return
+      blocks.push(...next)
     }
   }
 

@@ -44,12 +44,14 @@ export class HolderGroups {
   }
 
   counts(live: ReadonlySet<PeerId>): ReplicaCounts {
-    const counts: ReplicaCounts = { underReplicated: 0, missing: 0 }
-    for (const { group, holders } of this.lacking(live)) {
+    const counts: ReplicaCounts = { underReplicated: 0, missing: 0, short: 0 }
+    for (const group of this.#groups.values()) {
+      const holders = livingOf(group, live)
       for (const [replication, blocks] of group.shown) {
-        if (holders >= Math.min(replication, live.size)) continue
-        counts.underReplicated += blocks
+        if (holders >= replication) continue
         if (holders === 0) counts.missing += blocks
+        if (holders < Math.min(replication, live.size)) counts.underReplicated += blocks
+        else counts.short += blocks
       }
     }
     return counts
@@ -59,7 +61,7 @@ export class HolderGroups {
   lacking(live: ReadonlySet<PeerId>): { group: HolderGroup; holders: number }[] {
     const found: { group: HolderGroup; holders: number }[] = []
     for (const group of this.#groups.values()) {
-      const holders = group.peers.reduce((count, peer) => count + (live.has(peer) ? 1 : 0), 0)
+      const holders = livingOf(group, live)
       const lacks = group.shown.keys().some(replication => holders < Math.min(replication, live.size))
       if (lacks) found.push({ group, holders })
     }
@@ -89,6 +91,10 @@ export class HolderGroups {
     if (own === undefined) this.#peers.set((own = asPeerId(ownText(peer))), own)
     return own
   }
+}
+
+function livingOf({ peers }: HolderGroup, live: ReadonlySet<PeerId>): number {
+  return peers.reduce((count, peer) => count + (live.has(peer) ? 1 : 0), 0)
 }
 
 function tally(counts: Map<number, number>, key: number, sign: 1 | -1): void {

@@ -382,6 +382,8 @@ const checkedFile = z.object({
   /** Blocks with fewer good copies than wanted, or than there are living peers; those without any are in `missing` instead. */
   underReplicated: count,
   missing: count,
+  /** Blocks that every living peer holds, of which there are fewer than copies wanted. */
+  short: count,
   /** Copies that their holders know to be bad. */
   corrupt: count,
   blocks: z.array(checkedBlock).optional(),
@@ -398,6 +400,8 @@ export const fileCheck = message({
     startAfter: path.optional(),
     /** Name the blocks and their holders too. */
     blocks: z.boolean().optional(),
+    /** Of a file with more blocks than one answer takes: those from here on. */
+    startBlock: count.optional(),
     filesMax: z.int().min(1).max(PAGE_MAX).optional(),
     consistency,
   }),
@@ -458,6 +462,7 @@ export const replicationStatus = message({
   reply: z.object({
     underReplicated: count,
     missing: count,
+    short: count,
     movingSlots: count,
     worst: z.array(z.object({ path: z.string(), blockId, index: count, live: count, wanted: count })),
   }),

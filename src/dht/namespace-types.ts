@@ -80,6 +80,8 @@ export interface ReplicaCounts {
   underReplicated: number
   /** Of those, blocks without any living holder. */
   missing: number
+  /** Blocks that all living peers hold, and that yet have fewer copies than wanted: only more peers can help. */
+  short: number
 }
 
 export interface Usage {

@@ -7,6 +7,8 @@ export interface ReplicationHealth {
   underReplicated: number
   /** Of those, blocks without any living holder: their files cannot be read whole now. */
   missing: number
+  /** Beside those: blocks on every living peer, of which there are fewer than copies wanted. */
+  short: number
   /** Slots that change owners. */
   movingSlots: number
   /** The worst of them, missing ones first. */

@@ -68,6 +68,17 @@ export const MESH_LOG = {
   applyTimeoutMs: 10_000,
 } as const
 
+export const REPORT = {
+  /** A peer that does not say how it is within this time counts as unheard. */
+  peerTimeoutMs: 2_000,
+  /** Peers asked at the same time. */
+  parallel: 32,
+  /** Peers in one answer: about half a kilobyte each. */
+  pagePeers: 200,
+  /** Processor time is measured from one or two of these ago until now. */
+  cpuWindowMs: 5_000,
+} as const
+
 export const MEMBERS_KEEPER = {
   /** How often the leader compares gossip's view with the log's. */
   intervalMs: 250,
@@ -82,8 +93,10 @@ export const PEER = {
   outputBytes: 128 * 1024 * 1024,
   /** Cached partitions. */
   cacheBytes: 256 * 1024 * 1024,
-  /** What one task may hold in tables and buffers before TASK_MEMORY. */
+  /** What one task may hold in tables and buffers; what is more goes to disk. */
   taskBytes: 512 * 1024 * 1024,
+  /** All tasks of a peer may hold the memory of the machine divided by this: several peers may share a machine. */
+  tasksMemoryDivisor: 4,
   /** Heap of a worker thread: above what a task may hold, for what the user's code holds. */
   oldSpaceMb: 1024,
   /** A saved part waits so long, at most, for the rest of its dataset. */

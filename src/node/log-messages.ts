@@ -28,6 +28,8 @@ export const commitOutput = message({
     path: z.string(),
     /** Names the job, so that a repeated commit gets the first answer. */
     winner: z.string(),
+    suffix: z.string().max(64),
+    overwrite: z.boolean(),
     parts: z.array(z.object({ fileId: z.string(), blockCount: z.int().nonnegative() })),
   }),
   reply: z.object({ files: z.number() }),
@@ -55,6 +57,11 @@ const memberStatus = z.object({
   liveness: z.enum(['alive', 'suspect', 'dead', 'left', 'unknown']),
   /** The asked peer has seen it die and come back so often lately that it would give it no new replicas, tasks or votes. */
   quarantined: z.boolean(),
+  /** Everything it holds is being moved off. */
+  draining: z.boolean(),
+  /** Share of the data it takes, relative to the others. */
+  weight: z.number(),
+  zone: z.string().optional(),
   role: z.enum(['leader', 'voter', 'learner']),
 })
 
@@ -94,6 +101,8 @@ export const peerStatus = message({
       /** Blocks with fewer living copies than they should have, and of those, the ones with none. */
       underReplicated: z.number(),
       missing: z.number(),
+      /** Beside those: blocks on every living peer, of which there are fewer than copies wanted. */
+      short: z.number(),
       slotsMoving: z.number(),
       slotsOwned: z.number(),
     }),

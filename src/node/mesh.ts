@@ -20,6 +20,7 @@ import {
   type DrainProgress,
 } from './placement-messages.ts'
 import type { MeshAccess } from './mesh-access.ts'
+import { meshVitals, type MeshReport, type ReportedPeer } from './report-messages.ts'
 import { MeshFiles } from './mesh-files.ts'
 import { patient, type Patience } from './patient-access.ts'
 
@@ -69,7 +70,23 @@ export class Mesh extends DatasetContext implements AsyncDisposable {
     return (await this.#access.callAttached(peerStatus, {}, options)).head
   }
 
-  /** The same of any peer. */
+  /** The same, and how each living peer is: load, memory, disk, log, blocks. */
+  async report(options: AbortOptions = {}): Promise<MeshReport> {
+    const [status, peers] = await Promise.all([this.status(options), this.#vitals(options)])
+    return { status, peers }
+  }
+
+  async #vitals(options: AbortOptions): Promise<ReportedPeer[]> {
+    const all: ReportedPeer[] = []
+    for (;;) {
+      const request = { startAt: all.length }
+      const { peers, more } = (await this.#access.callAttached(meshVitals, request, options)).head
+      all.push(...peers)
+      if (!more || peers.length === 0) return all
+    }
+  }
+
+  /** What `status` tells, as any peer sees it. */
   async statusOf(peer: string, options: AbortOptions = {}): Promise<PeerStatus> {
     return (await this.#access.callPeer(asPeerId(peer), peerStatus, {}, options)).head
   }

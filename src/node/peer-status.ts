@@ -62,6 +62,7 @@ function snapshot(parts: StatusParts, storeHealth: StoreHealth): PeerStatus {
       storedBytes,
       underReplicated: health.underReplicated,
       missing: health.missing,
+      short: health.short,
       slotsMoving: health.movingSlots,
       slotsOwned,
     },
@@ -74,9 +75,21 @@ function memberStatus(
   { membership, transport }: StatusParts,
   log: { leader?: string | undefined; voters: string[] },
 ): PeerStatus['members'][number] {
-  const { peerId, name, labels, addresses, state } = member
+  const { peerId, name, labels, addresses, state, draining, weight } = member
   const seen = peerId === transport.self ? 'alive' : membership.member(peerId)?.state
   const role = peerId === log.leader ? 'leader' : log.voters.includes(peerId) ? 'voter' : 'learner'
   const quarantined = membership.isQuarantined(peerId)
-  return { peerId, name, host: labels.host, addresses, state, liveness: seen ?? 'unknown', quarantined, role }
+  return {
+    peerId,
+    name,
+    host: labels.host,
+    ...(labels.zone === '' ? {} : { zone: labels.zone }),
+    addresses,
+    state,
+    liveness: seen ?? 'unknown',
+    quarantined,
+    draining,
+    weight,
+    role,
+  }
 }

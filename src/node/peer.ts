@@ -40,6 +40,7 @@ import { Mesh } from './mesh.ts'
 import type { PeerTransport } from './net/index.ts'
 import { outputHandler } from './output-commits.ts'
 import type { PeerOptions } from './peer-options.ts'
+import { PeerReporter } from './peer-reporter.ts'
 import { statusOf } from './peer-status.ts'
 import { Relay } from './relay.ts'
 import { giveUpFailedStore } from './store-failure.ts'
@@ -130,6 +131,7 @@ class RunningPeer implements Peer {
   readonly #failure = Promise.withResolvers<ShoalError>()
   readonly #drained = Promise.withResolvers<void>()
   readonly #drainWatch: DrainWatch
+  #reporter: PeerReporter | undefined
   readonly #leaderListeners = new Set<() => void>()
   readonly #startedMs = systemClock.nowMs()
   #admitted = false
@@ -272,7 +274,7 @@ class RunningPeer implements Peer {
     this.#files.start()
     outputHandler(this.#transport, this.#meshLog)
     answerWhy({ transport: this.#transport, meshLog: this.#meshLog, name: this.name })
-    statusOf({
+    const statusParts = {
       transport: this.#transport,
       meshLog: this.#meshLog,
       membership: this.#membership,
@@ -284,7 +286,10 @@ class RunningPeer implements Peer {
       workers: this.#options.workers ?? availableParallelism(),
       startedMs: this.#startedMs,
       clock: systemClock,
-    })
+    }
+    statusOf(statusParts)
+    this.#reporter = new PeerReporter({ ...statusParts, runningTasks: () => this.#executor.runningTasks })
+    this.#reporter.start()
     this.#meshLog.onLeader(view => this.#onLeader(view))
     const seeds = [...(this.#options.join ?? []), ...known]
     for (const member of state.members.members()) {
@@ -336,6 +341,7 @@ class RunningPeer implements Peer {
     if (this.#closing.signal.aborted) return
     this.#closing.abort(new ShoalError('CANCELLED', { what: 'this peer, which is stopping' }))
     this.#drainWatch[Symbol.dispose]()
+    this.#reporter?.[Symbol.dispose]()
     await this.mesh.closeJobs()
     this.#role.resign()
     await this.#executor.close()

@@ -1,6 +1,7 @@
 import { Command, type Command as CommandType } from 'commander'
 import { careCommands } from './fs/care.ts'
 import { changeCommands } from './fs/changes.ts'
+import { healthCommands } from './fs/health.ts'
 import { listingCommands } from './fs/listings.ts'
 import { readingCommands } from './fs/readers.ts'
 import { transferCommands } from './fs/transfers.ts'
@@ -16,6 +17,7 @@ export function fsCommand(): CommandType {
     ...listingCommands(),
     ...changeCommands(),
     ...careCommands(),
+    ...healthCommands(),
   ]
   for (const command of all) fs.addCommand(command)
   return fs.addHelpText(

@@ -225,6 +225,11 @@ export class Executor {
     })
   }
 
+  /** Tasks that were taken on and have not ended. */
+  get runningTasks(): number {
+    return this.#running.size
+  }
+
   #inventory(): Inventory {
     const kept = this.#cache.entries()
     const sessions = new Set(this.#store.sessions())

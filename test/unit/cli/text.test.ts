@@ -5,10 +5,8 @@ import { byteLine } from '../../../src/cli/byte-progress.ts'
 import { describeError } from '../../../src/cli/error-report.ts'
 import { jobLine } from '../../../src/cli/job/job-bar.ts'
 import { jobTable } from '../../../src/cli/mesh-jobs.ts'
-import { describeStatus } from '../../../src/cli/mesh-status.ts'
 import { table } from '../../../src/cli/table.ts'
 import { humanBytes, humanMs } from '../../../src/cli/units.ts'
-import type { PeerStatus } from '../../../src/node/index.ts'
 
 test.each([
   [0, '0 B'],
@@ -111,41 +109,5 @@ test('stacks are shown for what is ours only, and when asked for', () => {
   expect(describeError(refused, { debug: true })).toMatch(/\n +at .*text\.test\.ts[^]*caused by: Error: deep/)
   expect(describeError(new ShoalError('INTERNAL', { reason: 'Error: bug\n    at x.ts:1' }, 'bug'))).toContain(
     'at x.ts:1',
-  )
-})
-
-const STATUS: PeerStatus = {
-  peerId: 'id-1', name: 'p1', meshId: 'm', pid: 1, version: '1.2.3', upMs: 5_000, workers: 2, rssBytes: 1024 ** 2 * 150,
-  term: 4, role: 'follower', voters: ['id-1', 'id-2', 'id-3'], votersTarget: 3, appliedIndex: 9, space: 'ok', forgot: false, damagedLogs: [],
-  members: [
-    { peerId: 'id-10', name: 'p10', host: 'h', addresses: ['/ip4/1.2.3.4/tcp/1'], state: 'up', liveness: 'suspect', quarantined: false, role: 'voter' },
-    { peerId: 'id-1', name: 'p1', host: 'h', addresses: ['/ip4/1.2.3.4/tcp/2'], state: 'up', liveness: 'alive', quarantined: false, role: 'voter' },
-    { peerId: 'id-2', name: 'p2', host: 'h', addresses: [], state: 'down', liveness: 'dead', quarantined: false, role: 'learner' },
-  ],
-  files: { files: 1, directories: 0, blocks: 2, sizeBytes: 10, storedBytes: 30, underReplicated: 2, missing: 1, slotsMoving: 0, slotsOwned: 5 },
-} // prettier-ignore
-
-test('status without a leader says what that means, and lists peers in the order of their numbers', () => {
-  const text = plain(describeStatus(STATUS))
-  expect(text).toMatch(/^no leader \(term 4\): files and jobs wait/)
-  expect(text.match(/^p\d+/gm)).toEqual(['p1', 'p2', 'p10'])
-  expect(text).toMatch(/^p2 +learner +down /m)
-  expect(text).toMatch(/^p10 +voter +suspect /m)
-  expect(text).toContain('1 partition with no living copy; 2 partitions with too few copies')
-})
-
-test('status of a healthy mesh names the leader; while not all answer, it does not promise that all copies are there', () => {
-  const files = { ...STATUS.files, missing: 0, underReplicated: 0 }
-  const members = STATUS.members.map(member => ({
-    ...member,
-    state: 'up' as const,
-    liveness: 'alive' as const,
-    quarantined: false,
-  }))
-  const text = plain(describeStatus({ ...STATUS, leader: 'id-2', files, members }))
-  expect(text).toMatch(/^p2 leads in term 4; 3 of 3 voters/)
-  expect(text).toContain('all copies are there')
-  expect(plain(describeStatus({ ...STATUS, files }))).toContain(
-    'no copy is known to be lost, but not all peers answer',
   )
 })

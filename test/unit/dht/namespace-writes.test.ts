@@ -240,12 +240,14 @@ describe('limits', () => {
     expect(log.namespace.replicaCounts(new Set([asPeerId('zed')]))).toEqual({
       underReplicated: 1,
       missing: 1,
+      short: 0,
     })
     expect(log.code({ type: 'delete-snapshot', path: '/d', name: 's' })).toBe('ok')
     expect(log.namespace.isReferenced(block)).toBe(false)
     expect(log.namespace.replicaCounts(new Set([asPeerId('zed')]))).toEqual({
       underReplicated: 0,
       missing: 0,
+      short: 0,
     })
   })
 
