@@ -81,17 +81,19 @@ function knowsProfile(kind: Kind): boolean {
 
 const asked: Kind[] = jobs ? ['jobs'] : only === undefined ? ['log', 'mesh'] : [only]
 const kinds = asked.filter(knowsProfile)
-const startMs = performance.now()
+/** What the runs of one kind cost. */
+const tallies = new Map(kinds.map(kind => [kind, { runs: 0, tookMs: 0, events: 0, simulatedMs: 0 }]))
 let run = 0
 let failed = 0
-let events = 0
-let simulatedMs = 0
 for (let seed = from; seed < from + seeds && failed < failures; seed++) {
   run++
-  for (const kind of kinds) {
+  for (const [kind, tally] of tallies) {
+    const startMs = performance.now()
     const result = outcomeOf(kind, seed)
-    events += result.events
-    simulatedMs += result.simulatedMs
+    tally.runs++
+    tally.tookMs += performance.now() - startMs
+    tally.events += result.events
+    tally.simulatedMs += result.simulatedMs
     if (result.failure === undefined) continue
     failed++
     for (const line of result.trace) console.log(line)
@@ -101,10 +103,10 @@ for (let seed = from; seed < from + seeds && failed < failures; seed++) {
       console.error(`to see it: npm run test:sim -- --only ${kind} --from ${seed} --seeds 1 --trace 200`)
   }
 }
-const tookMs = performance.now() - startMs
-const perMinute = Math.round((run / tookMs) * 60_000)
-console.log(
-  `${run} seeds (${kinds.join(' and ')}), ${failed} failed; ${perMinute} seeds a minute, ` +
-    `${Math.round(events / (tookMs / 1_000))} events a second, ${Math.round(simulatedMs / tookMs)} times real time`,
-)
+for (const [kind, { runs, tookMs, events, simulatedMs }] of tallies)
+  console.log(
+    `${kind}: ${runs} seeds, ${Math.round((runs / tookMs) * 60_000)} a minute; ` +
+      `${Math.round(events / (tookMs / 1_000))} events a second, ${Math.round(simulatedMs / tookMs)} times real time`,
+  )
+console.log(`${run} seeds (${kinds.join(' and ')}), ${failed} failed`)
 process.exitCode = failed === 0 ? 0 : 1

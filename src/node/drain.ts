@@ -55,6 +55,17 @@ export async function drainProgress(
   peer: PeerId,
   signal?: AbortSignal,
 ): Promise<DrainProgress> {
+  const looking = lookAtDrain(parts, peer)
+  for (;;) {
+    const { done, value } = looking.next()
+    if (done === true) return value
+    await nextTurn()
+    signal?.throwIfAborted()
+  }
+}
+
+/** The same, a slice at each step; the state may change between two. */
+export function* lookAtDrain(parts: DrainParts, peer: PeerId): Generator<void, DrainProgress, void> {
   const { files } = parts
   const records = parts.records()
   const member = memberCalled(records, peer)
@@ -81,8 +92,7 @@ export async function drainProgress(
     }
     if (looked < SLICE_BLOCKS) continue
     looked = 0
-    await nextTurn()
-    signal?.throwIfAborted()
+    yield
   }
   const voters = parts.voters()
   const votes =

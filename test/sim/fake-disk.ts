@@ -9,8 +9,10 @@ export class FakeDisk {
   #entries: RaftEntry[]
   #life: LogLife | undefined
   readonly #unsynced: PersistEffect[] = []
-  /** While set, every flush fails: EIO, or no space. */
+  /** While set, every flush fails. */
   failing = false
+  /** While set, there is no room: flushes wait until there is. */
+  full = false
 
   constructor(state: RaftState) {
     this.#hardState = state.hardState
@@ -60,6 +62,11 @@ export class FakeDisk {
     this.#snapshot = undefined
     this.#unsynced.length = 0
     this.#life = { number: (this.#life?.number ?? 0) + 1, forgot: true }
+  }
+
+  /** Its log was lost, and what that promised is not settled yet. */
+  get forgot(): boolean {
+    return this.#life?.forgot === true
   }
 
   /** What a starting peer finds. */

@@ -9,6 +9,7 @@ import type {
   RaftEvent,
   RaftMessage,
 } from '../../src/gossip/raft-types.ts'
+import { heirOf } from '../../src/gossip/heir.ts'
 import { RaftMachine } from '../../src/gossip/raft.machine.ts'
 import type { RaftComponents } from '../../src/gossip/raft.machine.ts'
 import { VotersMachine } from '../../src/gossip/voters.machine.ts'
@@ -54,6 +55,10 @@ export interface RaftProgramInit {
   user?: LogUser
 }
 
+/** Between two looks of a flush that waits for room. */
+const ROOM_LOOK_MS = 200
+const HAND_OVER_PAUSE_MS = 2_000
+
 export type RaftPayload = { kind: 'raft'; message: RaftMessage }
 
 /** The real election and log machine of one peer in the simulator, with a driver as its contract demands. */
@@ -73,6 +78,8 @@ export class RaftProgram implements Program {
   readonly #reads = new Map<string, number>()
   readonly #autopilot = new VotersMachine(votersDefaults)
   #live: readonly LivePeer[] = []
+  #full = false
+  #handOverAtMs = 0
   readonly #lifeTag: string
   #lastId = 0
 
@@ -95,8 +102,10 @@ export class RaftProgram implements Program {
   }
 
   tick(): void {
+    this.#watchRoom()
     this.step({ type: 'ticked' })
     if (this.#init.autopilot === true) this.#steerVoters()
+    this.#handOverIfUnfit()
   }
 
   setLive(live: readonly LivePeer[]): void {
@@ -164,6 +173,25 @@ export class RaftProgram implements Program {
     for (const { voters } of proposals) this.step({ type: 'voters-proposed', voters })
   }
 
+  #watchRoom(): void {
+    const { full } = this.#init.disk
+    if (full === this.#full) return
+    this.#full = full
+    this.step({ type: 'fitness-changed', fitness: full ? 'unfit' : 'fit' })
+  }
+
+  /** As RaftDriver: a leader that is to go, or has no room, asks another voter to lead. */
+  #handOverIfUnfit(): void {
+    const { machine } = this
+    const nowMs = this.#around.nowMs()
+    const draining = this.#live.some(({ peerId, draining }) => peerId === machine.self && draining === true)
+    if (machine.role !== 'leader' || (!this.#full && !draining) || nowMs < this.#handOverAtMs) return
+    const heir = heirOf(machine.progress(), this.#live, machine.log.lastIndex)
+    if (heir === undefined) return
+    this.#handOverAtMs = nowMs + HAND_OVER_PAUSE_MS
+    this.step({ type: 'transfer-requested', to: heir })
+  }
+
   #take(effect: RaftEffect): void {
     const { disk, mutant } = this.#init
     if (effect.type === 'persist') {
@@ -186,7 +214,11 @@ export class RaftProgram implements Program {
     this.#flushing = true
     const count = disk.unsynced
     const seq = this.#writtenSeq
-    this.#around.after(0.1 + this.#around.random.next() * flushMs, () => {
+    const finish = (): void => {
+      if (disk.full) {
+        this.#around.after(ROOM_LOOK_MS, finish)
+        return
+      }
       this.#flushing = false
       if (disk.failing && mutant?.ignoresFailedFlush === true) disk.drop(count)
       else if (disk.failing) {
@@ -198,7 +230,8 @@ export class RaftProgram implements Program {
       while (this.#waiting.length > 0 && this.#waiting[0]!.seq <= seq)
         this.#perform(this.#waiting.shift()!.effect)
       this.step({ type: 'persisted', seq })
-    })
+    }
+    this.#around.after(0.1 + this.#around.random.next() * flushMs, finish)
   }
 
   #perform(effect: RaftEffect): void {

@@ -7,6 +7,8 @@ import type { SimBlockStore } from './sim-block-store.ts'
 
 /** Slots of simulated meshes: few, so that plans are cheap and every slot gets data. */
 export const SIM_SLOTS = 64
+/** Where quotas are set. */
+export const SMALL_DIRECTORY = '/small'
 /** Slots with data that may be in motion at a time. */
 const MOVING_MAX = SIM_SLOTS / 4
 /** How long a copy that nobody needs may stay once all is well: grace and sweeps of the collector, with room. */
@@ -29,6 +31,8 @@ export class MeshChecker {
   readonly #harmed = new Set<string>()
   #uselessSince = new Map<string, number>()
   deletions = 0
+  /** Of all copies that were made for repair, or mended. */
+  copiedBytes = 0
 
   addStore(peer: PeerId, store: SimBlockStore): void {
     this.#stores.set(peer, store)
@@ -94,6 +98,21 @@ export class MeshChecker {
     return blocks.every(blockId => this.mayHarm(peer, blockId))
   }
 
+  /**
+   * A peer leaves, because everything of it is elsewhere: then the log names it nowhere. That others have what it had is
+   * what all other promises are about, from now on without its disk.
+   */
+  departs(peer: PeerId): void {
+    const { slots } = this.truth
+    for (let slot = 0; slot < SIM_SLOTS; slot++) {
+      const { owners, pending, retiring } = slots.row(slot)
+      const named = [...owners, ...pending, ...retiring].includes(peer)
+      check(!named, `${peer} leaves while it owns slot ${slot}`)
+    }
+    const holding = this.#visibleBlocks().find(({ holders }) => holders.includes(peer))
+    check(holding === undefined, `${peer} leaves while it is a holder of ${holding?.blockId}`)
+  }
+
   loses(peer: PeerId): void {
     for (const { blockId, holders } of this.#visibleBlocks())
       if (holders.includes(peer)) this.harmed(peer, blockId)
@@ -107,6 +126,7 @@ export class MeshChecker {
     this.truth.assertInvariants()
     const moving = this.truth.slots.moving().length
     check(moving <= MOVING_MAX, `${moving} of ${SIM_SLOTS} slots are in motion`)
+    this.#assertQuota()
     for (const { blockId, holders } of this.#visibleBlocks()) {
       const good = this.#goodCopies(blockId)
       for (const peer of good) this.#harmed.delete(keyOf(blockId, peer))
@@ -135,6 +155,7 @@ export class MeshChecker {
     for (const member of members.members()) {
       const up = member.state === 'up'
       if (up !== live.has(member.peerId)) return `${member.peerId} is ${member.state}`
+      if (up && member.draining) return `${member.peerId} is still being drained`
     }
     if (slots.moving().length > 0) return `${slots.moving().length} slots are in motion`
     const hostsWanted = Math.min(wanted, new Set([...live].map(peer => hosts.get(peer))).size)
@@ -145,10 +166,11 @@ export class MeshChecker {
       const distinct = new Set(alive.map(peer => hosts.get(peer))).size
       if (distinct < hostsWanted) return `slot ${slot} is on ${distinct} of ${hostsWanted} hosts`
     }
-    for (const { blockId, holders } of this.#visibleBlocks()) {
+    for (const { blockId, holders, replication: asked } of this.#visibleBlocks()) {
       const good = this.#goodCopies(blockId)
       const claimed = holders.filter(peer => live.has(peer))
-      if (claimed.length < wanted) return `${blockId} has ${claimed.length} of ${wanted} living holders`
+      const copies = Math.min(asked, live.size)
+      if (claimed.length < copies) return `${blockId} has ${claimed.length} of ${copies} living holders`
       const lacking = claimed.find(peer => !good.includes(peer))
       if (lacking !== undefined) return `${lacking} is named as holder of ${blockId} but has no good copy`
     }
@@ -159,6 +181,14 @@ export class MeshChecker {
       }
     }
     return undefined
+  }
+
+  #assertQuota(): void {
+    const { namespace } = this.truth
+    if (!namespace.exists(SMALL_DIRECTORY)) return
+    const { names, bytes } = namespace.quota(SMALL_DIRECTORY)
+    check(names.used <= (names.limit ?? Infinity), `${names.used} names where ${names.limit} may be`)
+    check(bytes.used <= (bytes.limit ?? Infinity), `${bytes.used} bytes where ${bytes.limit} may be`)
   }
 
   /** Copies that no file, write or move needs, since when. */

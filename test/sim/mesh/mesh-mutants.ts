@@ -1,3 +1,4 @@
+import { MUTANTS } from '../mutants.ts'
 import type { MeshMutant } from './mesh-peer.ts'
 
 export interface PlantedBug {
@@ -88,6 +89,31 @@ export const PLANTED_BUGS: Readonly<Record<string, PlantedBug>> = {
     mutant: { log: { forgetsSessionsInSnapshot: true } },
     profile: 'crashes',
     harm: /is not what the log makes of it|answers|not linearizable/,
+  },
+  'forgets the fences of slots in snapshots': {
+    mutant: { log: { forgetsFencesInSnapshot: true } },
+    profile: 'churn',
+    harm: /is not what the log makes of it|answers/,
+  },
+  'applies a command twice after it was restored': {
+    mutant: { log: { appliesTwiceAfterRestore: true } },
+    profile: 'crashes',
+    harm: /is not what the log makes of it|answers/,
+  },
+  'collects what only snapshots show': {
+    mutant: { blocks: { collectsSnapshots: true } },
+    profile: 'calm',
+    harm: /last good copy|no disk has a good copy/,
+  },
+  'leaves before its data is elsewhere': {
+    mutant: { drain: { leavesUnverified: true } },
+    profile: 'comings and goings',
+    harm: /leaves while it (owns|is a holder)|no disk has a good copy/,
+  },
+  'votes after losing its log': {
+    mutant: { raft: MUTANTS['votes after losing its log'] },
+    profile: 'amnesia',
+    harm: /voted for|both lead|lacks|is lost|differs|no majority of disks/,
   },
   'judges leases by its own wall clock': {
     mutant: { log: { appliesWithWallClock: true } },

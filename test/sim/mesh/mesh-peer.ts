@@ -1,5 +1,6 @@
 import type { PeerId } from '../../../src/base/index.ts'
 import type { LogCommand } from '../../../src/node/replicated-state.machine.ts'
+import { lookAtDrain } from '../../../src/node/drain.ts'
 import { MemberProgram } from '../member-program.ts'
 import type { MemberPayload, MemberProgramInit } from '../member-program.ts'
 import { RaftProgram } from '../raft-program.ts'
@@ -27,6 +28,12 @@ export interface MeshMutant {
   nameNode?: NameNodeMutant
   writer?: WriterMutant
   raft?: RaftMutant
+  drain?: DrainMutant
+}
+
+export interface DrainMutant {
+  /** It leaves as soon as it is told to go. */
+  leavesUnverified?: boolean
 }
 
 export interface MeshPeerInit {
@@ -38,9 +45,14 @@ export interface MeshPeerInit {
   host: string
   flushMs: number
   nextCommand: () => number
+  /** Everything is elsewhere, and it has said that it leaves. */
+  onDrained: () => void
 }
 
 const JOIN_RETRY_MS = 1_000
+const DRAIN_LOOK_MS = 500
+/** Short, so that they begin and end within a simulated minute. */
+const QUARANTINE = { quarantineMs: 10_000, quarantineMaxMs: 20_000 }
 
 /** One whole peer: membership, log, replicated state, blocks and, while it leads, the name node, as `src/node` puts them together. */
 export class MeshPeer implements Program {
@@ -54,6 +66,7 @@ export class MeshPeer implements Program {
   readonly #nameNode: SimNameNode
   readonly #init: MeshPeerInit
   readonly #handlers: Handlers
+  #built = false
 
   constructor(around: Surroundings, init: MeshPeerInit) {
     this.around = around
@@ -73,7 +86,13 @@ export class MeshPeer implements Program {
       user: this.log,
       ...(mutant.raft && { mutant: mutant.raft }),
     })
-    this.members = new MemberProgram(around, init.members)
+    this.members = new MemberProgram(around, {
+      ...init.members,
+      options: QUARANTINE,
+      onChange: () => {
+        if (this.#built) this.#membersChanged()
+      },
+    })
     this.calls = new Calls(around, (from, { id, type, request }) => {
       const handle = this.#handlers[type] as (request: unknown) => Task<unknown> | Reply<CallType>
       const outcome = handle(request)
@@ -102,9 +121,11 @@ export class MeshPeer implements Program {
       'block-copy': request => this.blocks.copy(request),
       'block-delete': request => this.blocks.delete(request),
     }
+    this.#built = true
     this.#membersChanged()
     run(this.blocks.sweeps())
     run(this.#askToBeMember())
+    run(this.#watchDrain())
   }
 
   tick(): void {
@@ -154,7 +175,53 @@ export class MeshPeer implements Program {
   /** The log alone says whom to feed. */
   #membersChanged(): void {
     const up = this.log.state.members.members().filter(({ state }) => state === 'up')
-    this.raft.setLive(up.map(({ peerId, labels }) => ({ peerId, host: labels.host })))
+    const { machine } = this.members
+    this.raft.setLive(
+      up.map(({ peerId, labels, draining }) => ({
+        peerId,
+        host: labels.host,
+        draining,
+        quarantined: machine.isQuarantined(peerId),
+      })),
+    )
+    this.#nameNode.membersChanged()
+  }
+
+  /** As DrainWatch: by a fresh view of the log nothing keeps this peer any more. */
+  *#watchDrain(): Task<void> {
+    const { self } = this.around
+    for (;;) {
+      yield* pause(this.around, DRAIN_LOOK_MS)
+      const isDraining = (): boolean => this.log.state.members.member(self)?.draining === true
+      if (!isDraining()) continue
+      if (this.mutant.drain?.leavesUnverified !== true) {
+        if (!(yield* this.log.barrier())) continue
+        if (!isDraining() || !this.#drained()) continue
+      }
+      this.members.step({ type: 'leave-requested' })
+      this.#init.onDrained()
+      return
+    }
+  }
+
+  #drained(): boolean {
+    const { state } = this.log
+    const looking = lookAtDrain(
+      {
+        records: () => state.members.members(),
+        voters: () => this.raft.machine.voters,
+        files: {
+          namespace: () => state.namespace,
+          slots: () => state.slots,
+          isAlive: peer => this.isAlive(peer),
+        },
+      },
+      this.around.self,
+    )
+    for (;;) {
+      const { done, value } = looking.next()
+      if (done === true) return value.done
+    }
   }
 
   *#askToBeMember(): Task<void> {

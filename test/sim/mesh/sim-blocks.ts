@@ -17,6 +17,8 @@ export interface BlocksMutant {
   deletesOnOrder?: boolean
   /** The collector takes blocks of open writes for garbage. */
   collectsOpenWrites?: boolean
+  /** Snapshots are nothing to the collector. */
+  collectsSnapshots?: boolean
   /** The collector judges by what happens to be applied here, and at once. */
   collectsWithoutBarrier?: boolean
   /** A copy is what the source sent, whatever was committed. */
@@ -97,7 +99,7 @@ export class SimBlocks {
 
   /** Makes sure that a good copy is on disk here. */
   *copy({ blockId, sha256, from }: SimCalls['block-copy']['request']): Task<Reply<'block-copy'>> {
-    const { around, store, calls, mutant } = this.#init
+    const { around, checker, store, calls, mutant } = this.#init
     const present = store.read(blockId)
     if (typeof present === 'object' && present.sha256 === sha256) return { ok: true }
     if (this.#copying.has(blockId)) return { ok: false, code: 'BUSY' }
@@ -110,7 +112,9 @@ export class SimBlocks {
         const found = sha256Of(reply.bytes)
         if (found !== sha256 && mutant.copiesUnverified !== true) continue
         const code = yield* this.#store(blockId, { bytes: reply.bytes, sha256: found })
-        if (code === undefined) return { ok: true }
+        if (code !== undefined) continue
+        checker.copiedBytes += reply.bytes.length
+        return { ok: true }
       }
       return { ok: false, code: 'BLOCK_UNAVAILABLE' }
     } finally {
@@ -186,6 +190,9 @@ export class SimBlocks {
     const { namespace, slots } = log.state
     const block = namespace.blockOf(blockId)
     if (!namespace.isReferenced(blockId)) return true
+    const fileId = asFileId(parseBlockId(blockId)?.fileId ?? '')
+    const isListed = namespace.pathOf(fileId) !== undefined || namespace.leaseOf(fileId) !== undefined
+    if (mutant.collectsSnapshots === true && !isListed) return true
     if (block === undefined) return mutant.collectsOpenWrites === true
     if (block.holders.includes(around.self)) return false
     const ports = {

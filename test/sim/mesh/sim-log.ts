@@ -17,6 +17,10 @@ export interface LogMutant {
   newSessionEachTry?: boolean
   /** What clients were answered is not restored from a snapshot. */
   forgetsSessionsInSnapshot?: boolean
+  /** How often the owners of a slot changed is not restored from a snapshot. */
+  forgetsFencesInSnapshot?: boolean
+  /** The first command after a restore (or of an empty state) is applied a second time, whoever sent it. */
+  appliesTwiceAfterRestore?: boolean
   /** A read is answered from what is applied here. */
   readsWithoutBarrier?: boolean
 }
@@ -81,7 +85,9 @@ export class SimLog implements LogUser {
     const { around, checker, mutant, onApplied } = this.#init
     const command = unpack(data) as LogCommand
     const timeMs = mutant.appliesWithWallClock === true ? around.wallMs() : context.timeMs
-    const result = this.state.apply(command, { ...context, timeMs })
+    let result = this.state.apply(command, { ...context, timeMs })
+    if (mutant.appliesTwiceAfterRestore === true && this.stateIndex === undefined)
+      result = this.state.apply(unnamed(command), { ...context, timeMs })
     const answer = canonical(result)
     this.stateIndex = context.index
     if (this.#proposals.size > 0) this.#results.set(context.index, result)
@@ -95,9 +101,10 @@ export class SimLog implements LogUser {
   }
 
   restore(data: Uint8Array): void {
-    const snapshot = unpack(data) as { namespace: { sessions: unknown } }
-    if (this.#init.mutant.forgetsSessionsInSnapshot === true) snapshot.namespace.sessions = []
-    this.state.restore(snapshot)
+    const parts = unpack(data) as SnapshotPart[]
+    const { forgetsSessionsInSnapshot: forgets = false, forgetsFencesInSnapshot = false } = this.#init.mutant
+    if (forgetsFencesInSnapshot) forgetFences(parts[0])
+    this.state.restore(parts.filter(({ kind }) => !forgets || kind !== 'sessions'))
     this.stateIndex = undefined
     this.state.assertInvariants()
     if (this.#raft !== undefined) this.#init.onApplied(undefined)
@@ -217,6 +224,22 @@ export class SimLog implements LogUser {
     const session = { clientId: this.#clientId, seq: ++this.#seq }
     return { part: 'dht', command: { ...command.command, session } }
   }
+}
+
+/** As a client would have sent it that does not want it to be recognized. */
+function unnamed(command: LogCommand): LogCommand {
+  if (command.part !== 'dht' || 'batch' in command.command) return command
+  const { session: _, ...rest } = command.command
+  return { part: 'dht', command: rest }
+}
+
+interface SnapshotPart {
+  kind?: string
+  slots?: { rows: [epoch: number, ...rest: unknown[]][] }
+}
+
+function forgetFences(part: SnapshotPart | undefined): void {
+  for (const row of part?.slots?.rows ?? []) row[0] = Math.min(row[0], 1)
 }
 
 /** Random identifiers in hexadecimal, `words` times eight digits. */

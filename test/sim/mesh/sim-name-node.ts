@@ -2,6 +2,7 @@ import { asFileId } from '../../../src/base/index.ts'
 import type { BlockId, PeerId } from '../../../src/base/index.ts'
 import { parseBlockId, slotOf } from '../../../src/dht/index.ts'
 import type { DhtCommand } from '../../../src/dht/index.ts'
+import { TRASH_AGE_MS } from '../../../src/dht/config.ts'
 import { Repair } from '../../../src/dht/repair.machine.ts'
 import type { RepairEffect, RepairEvent } from '../../../src/dht/repair.machine.ts'
 import type { MemberCommand, MemberRecord } from '../../../src/gossip/messages.ts'
@@ -43,6 +44,7 @@ export class SimNameNode {
   readonly #init: SimNameNodeInit
   /** Of the present term; a new one starts from the replicated state alone. */
   #repair: Repair | undefined
+  /** Counts times of office. */
   #terms = 0
   readonly #underWay = new Set<PeerId>()
   #keptAtMs = 0
@@ -68,18 +70,18 @@ export class SimNameNode {
       rescanMs: 10_000,
       effectTimeoutMs: 20_000,
     }
-    this.#repair = new Repair(options, { slots, blocks: namespace })
-    this.#membersChanged()
+    this.#repair = new Repair(options, { slots, blocks: namespace }, this.#init.log.raft.machine.term)
+    this.membersChanged()
   }
 
   applied(command: LogCommand | undefined): void {
     if (this.#repair === undefined || command === undefined) return
-    if (command.part === 'gossip') this.#membersChanged()
-    else if (command.part === 'dht') {
-      const touched = slotsOf(command.command)
-      if (touched.length > 0) this.#step({ type: 'blocks-changed', slots: touched })
-      this.#retireAtOnce(command.command)
-    }
+    if (command.part !== 'dht') return
+    const { type } = command.command
+    const { namespace } = this.#init.log.state
+    const touched = type === 'set-replication' ? namespace.slotsWithData() : slotsOf(command.command)
+    if (touched.length > 0) this.#step({ type: 'blocks-changed', slots: touched })
+    this.#retireAtOnce(command.command)
   }
 
   tick(): void {
@@ -97,6 +99,9 @@ export class SimNameNode {
       this.#leasesAtMs = nowMs
       if (this.#init.log.state.namespace.openWrites() > 0)
         run(this.#init.log.propose({ part: 'dht', command: { type: 'expire-leases' } }))
+      // Nobody's file ends in these few minutes, whatever the clocks show.
+      if (this.#init.log.state.namespace.oldestTrashMs() !== undefined)
+        run(this.#init.log.propose({ part: 'dht', command: { type: 'expunge', ageMs: TRASH_AGE_MS } }))
     }
   }
 
@@ -144,8 +149,12 @@ export class SimNameNode {
     this.#init.members.step({ type: 'updates-published', updates: [update] })
   }
 
-  #membersChanged(): void {
-    const members = this.#init.log.state.members.members().map(member => repairMember(member))
+  /** In the log, or as gossip sees them. */
+  membersChanged(): void {
+    const { machine } = this.#init.members
+    const members = this.#init.log.state.members
+      .members()
+      .map(member => ({ ...repairMember(member), quarantined: machine.isQuarantined(member.peerId) }))
     this.#step({ type: 'members-changed', members })
   }
 

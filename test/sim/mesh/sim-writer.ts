@@ -74,6 +74,39 @@ export class SimWriter {
     return { error: committed.code }
   }
 
+  /** A partition behind the last one. */
+  *append(path: string, bytes: Uint8Array): Task<Outcome> {
+    const { log } = this.#peer
+    const begun = yield* log.propose({
+      part: 'dht',
+      command: { type: 'begin-append', path, leaseMs: LEASE_MS },
+    })
+    if (!begun.ok) return { error: begun.code === 'UNKNOWN_OUTCOME' ? 'NO_QUORUM' : begun.code }
+    const { result } = begun
+    if (!result.ok) return { error: result.error.code }
+    if (!('partitions' in result) || !('lease' in result)) throw new Error('an append was begun otherwise')
+    const { fileId, lease, partitions } = result
+    const report = yield* this.#writeBlock(fileId, partitions, bytes, log.appliedIndex)
+    if (report === undefined) {
+      this.#abandon(fileId, lease)
+      return { error: 'UNDER_REPLICATED' }
+    }
+    const added = yield* this.#propose({ type: 'add-blocks', fileId, lease, blocks: [report] })
+    const commit = {
+      type: 'commit-file',
+      fileId,
+      lease,
+      blockCount: partitions + 1,
+      from: partitions,
+    } as const
+    const committed = added.ok ? yield* this.#propose(commit) : added
+    if (committed.ok) return { ok: null }
+    if (added.ok && committed.code === 'UNKNOWN_OUTCOME') return null
+    this.#abandon(fileId, lease)
+    // Its file is not where it was: that says nothing about what is there now.
+    return { error: committed.code === 'NOT_FOUND' ? 'LEASE_LOST' : committed.code }
+  }
+
   *#writeBlock(
     fileId: FileId,
     index: number,
@@ -139,8 +172,8 @@ export class SimWriter {
     return reply.ok && reply.sha256 === sha256Of(bytes)
   }
 
-  #abandon(fileId: FileId): void {
-    run(this.#propose({ type: 'abandon-file', fileId }))
+  #abandon(fileId: FileId, lease?: number): void {
+    run(this.#propose({ type: 'abandon-file', fileId, ...(lease !== undefined && { lease }) }))
   }
 
   *#propose(command: DhtCommand): Task<{ ok: true } | { ok: false; code: string }> {

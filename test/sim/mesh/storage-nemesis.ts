@@ -1,11 +1,8 @@
 import { below, pick, shuffled } from '../../../src/base/index.ts'
-import type { PeerId } from '../../../src/base/index.ts'
-import type { FakeDisk } from '../fake-disk.ts'
 import { PROFILES } from '../nemesis.ts'
 import type { Nemesis } from '../nemesis.ts'
 import type { World } from '../world.ts'
-import type { MeshChecker } from './mesh-checker.ts'
-import type { SimBlockStore } from './sim-block-store.ts'
+import type { SimMesh } from './sim-mesh.ts'
 
 type StorageAct =
   | 'flip'
@@ -13,10 +10,14 @@ type StorageAct =
   | 'disk-full'
   | 'disk-failed'
   | 'log-failed'
+  | 'log-full'
+  | 'log-lost'
   | 'disk-mended'
   | 'clock-jump'
   | 'lose-peer'
   | 'join'
+  | 'drain'
+  | 'blackout'
 
 /** What is done to links and processes, and to disks, clocks and members besides. */
 export interface MeshNemesis {
@@ -24,6 +25,8 @@ export interface MeshNemesis {
   links: Nemesis
   everyMs: number
   acts: Partial<Record<StorageAct, number>>
+  /** At least so many peers at first. @default 1 */
+  peersMin?: number
 }
 
 const linksOf = (name: string): Nemesis => {
@@ -38,10 +41,21 @@ const ALL: MeshNemesis['acts'] = {
   'disk-full': 1,
   'disk-failed': 1,
   'log-failed': 1,
-  'disk-mended': 3,
+  'log-full': 1,
+  'log-lost': 1,
+  'disk-mended': 4,
   'clock-jump': 2,
   'lose-peer': 1,
   join: 1,
+  drain: 1,
+}
+
+/** Peers die and come back often enough to be quarantined. */
+const FLAPPING: Nemesis = {
+  name: 'flapping',
+  everyMs: 2_500,
+  links: linksOf('calm').links,
+  acts: { isolate: 3, mend: 4, crash: 1, start: 3 },
 }
 
 export const MESH_PROFILES: readonly MeshNemesis[] = [
@@ -51,12 +65,41 @@ export const MESH_PROFILES: readonly MeshNemesis[] = [
     name: 'disks',
     links: linksOf('crashes'),
     everyMs: 1_500,
-    acts: { flip: 2, wipe: 1, 'disk-full': 2, 'disk-failed': 2, 'log-failed': 2, 'disk-mended': 4 },
+    acts: {
+      flip: 2,
+      wipe: 1,
+      'disk-full': 2,
+      'disk-failed': 2,
+      'log-failed': 2,
+      'log-full': 2,
+      'disk-mended': 5,
+    },
   },
   { name: 'clocks', links: linksOf('leaders'), everyMs: 1_000, acts: { 'clock-jump': 1 } },
   { name: 'crashes', links: linksOf('crashes'), everyMs: 2_000, acts: { flip: 1 } },
   { name: 'partitions', links: linksOf('partitions'), everyMs: 3_000, acts: { 'clock-jump': 1, flip: 1 } },
-  { name: 'churn', links: linksOf('lossy'), everyMs: 6_000, acts: { join: 3, 'lose-peer': 1 } },
+  { name: 'churn', links: linksOf('lossy'), everyMs: 6_000, acts: { join: 3, 'lose-peer': 1, drain: 1 } },
+  {
+    name: 'comings and goings',
+    links: linksOf('calm'),
+    everyMs: 3_000,
+    acts: { join: 3, drain: 3, 'lose-peer': 1 },
+    peersMin: 4,
+  },
+  { name: 'amnesia', links: linksOf('leaders'), everyMs: 1_500, acts: { 'log-lost': 1 }, peersMin: 3 },
+  {
+    name: 'blackouts',
+    links: linksOf('lossy'),
+    everyMs: 5_000,
+    acts: { blackout: 1, 'clock-jump': 1 },
+  },
+  {
+    name: 'flapping',
+    links: FLAPPING,
+    everyMs: 4_000,
+    acts: { flip: 1, join: 1 },
+    peersMin: 4,
+  },
   { name: 'pauses', links: linksOf('pauses'), everyMs: 3_000, acts: { flip: 1, join: 1 } },
   { name: 'everything', links: linksOf('everything'), everyMs: 1_500, acts: ALL },
 ]
@@ -67,45 +110,37 @@ export function meshProfile(name: string): MeshNemesis {
   return profile
 }
 
-export interface StorageVictims {
-  world: World
-  checker: MeshChecker
-  stores: ReadonlyMap<PeerId, SimBlockStore>
-  disks: ReadonlyMap<PeerId, FakeDisk>
-  /** Whether the log survives the loss of this peer for good. */
-  mayLosePeer(peer: PeerId): boolean
-  losePeer(peer: PeerId): void
-  join(): void
-}
-
 const HOUR_MS = 3_600_000
 const JUMPS_MS = [HOUR_MS, -HOUR_MS, 24 * HOUR_MS, -24 * HOUR_MS]
 
 /** Begins to trouble disks, clocks and members, until `untilMs`. It stays within what the mesh promises to survive. */
-export function unleashOnStorage(victims: StorageVictims, nemesis: MeshNemesis, untilMs: number): void {
-  const { world } = victims
+export function unleashOnStorage(mesh: SimMesh, nemesis: MeshNemesis, untilMs: number): void {
+  const { world } = mesh
   const acts = Object.entries(nemesis.acts).flatMap(([act, weight]) =>
     new Array<StorageAct>(weight).fill(act as StorageAct),
   )
   if (acts.length === 0) return
   const act = (): void => {
     if (world.time.nowMs >= untilMs) return
-    perform(victims, pick(world.random, acts)!)
+    perform(mesh, pick(world.random, acts)!)
     world.time.after(nemesis.everyMs * (0.3 + 1.4 * world.random.next()), act)
   }
   world.time.after(nemesis.everyMs * world.random.next(), act)
 }
 
 /** Disks work again and clocks are right: what heals with the mesh. */
-export function mendStorage({ stores, disks }: Pick<StorageVictims, 'stores' | 'disks'>): void {
+export function mendStorage({ stores, disks }: Pick<SimMesh, 'stores' | 'disks'>): void {
   for (const store of stores.values()) store.fault = undefined
-  for (const disk of disks.values()) disk.failing = false
+  for (const disk of disks.values()) disk.failing = disk.full = false
 }
 
-function perform(victims: StorageVictims, act: StorageAct): void {
-  const { world, checker, stores, disks } = victims
+function perform(mesh: SimMesh, act: StorageAct): void {
+  const { world, checker, stores, disks } = mesh
   const { random } = world
-  const peer = pick(random, world.peers())
+  const peer = pick(
+    random,
+    world.peers().filter(each => stores.has(each)),
+  )
   if (peer === undefined) return
   const store = stores.get(peer)!
   world.trace.add(world.time.nowMs, 'nemesis', [act, peer])
@@ -133,18 +168,39 @@ function perform(victims: StorageVictims, act: StorageAct): void {
     case 'log-failed':
       disks.get(peer)!.failing = true
       break
+    case 'log-full':
+      disks.get(peer)!.full = true
+      break
+    case 'log-lost':
+      if (mesh.mayLoseLog(peer)) mesh.loseLog(peer)
+      break
     case 'disk-mended':
       for (const each of stores.values()) if (random.next() < 0.7) each.fault = undefined
-      for (const each of disks.values()) if (random.next() < 0.7) each.failing = false
+      for (const each of disks.values()) if (random.next() < 0.7) each.failing = each.full = false
       break
     case 'clock-jump':
       world.jumpClock(peer, pick(random, JUMPS_MS)!)
       break
     case 'lose-peer':
-      if (victims.mayLosePeer(peer) && checker.mayLose(peer)) victims.losePeer(peer)
+      if (mesh.mayLosePeer(peer) && checker.mayLose(peer)) mesh.losePeer(peer)
       break
     case 'join':
-      victims.join()
+      mesh.add()
+      break
+    case 'drain':
+      if (world.stateOf(peer) === 'running') mesh.drain(peer)
+      break
+    case 'blackout':
+      blackOut(world)
       break
   }
+}
+
+/** The power fails everywhere, and somebody sets one of the clocks before it is back. */
+function blackOut(world: World): void {
+  const { random } = world
+  const peers = world.peers()
+  for (const peer of peers) world.crash(peer)
+  if (random.next() < 0.5) for (const peer of peers) world.jumpClock(peer, pick(random, JUMPS_MS)!)
+  for (const peer of shuffled(random, peers)) world.time.after(2_000 * random.next(), () => world.start(peer))
 }
