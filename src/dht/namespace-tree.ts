@@ -10,6 +10,9 @@ import {
 import { invalidPath, joinNames, pathNames, utf8Bytes } from './paths.ts'
 import type { Snapshots } from './snapshots.ts'
 
+/** Directories of a snapshot that are summed up in one go. */
+const SUMMED_AT_ONCE = 1_000
+
 /** Directories and files by path. Nodes know their parents, so that moving a directory touches nothing below it. */
 export class NamespaceTree {
   readonly root: DirectoryNode = newDirectory('', 0)
@@ -135,14 +138,28 @@ export class NamespaceTree {
     return kept
   }
 
-  /** Counts everything anew, after the tree was put together by hand. */
-  recount(): void {
-    for (const node of [...this.walk()].reverse()) {
-      const above = node.parent
-      if (above === undefined) continue
-      addSums(above.sums, sumsOf(node))
-      const below = node.kind === 'directory' ? node.reachBytes : 0
-      above.reachBytes = Math.max(above.reachBytes, below + utf8Bytes(node.name) + 1)
+  /** Out of a snapshot: what is below a directory is counted by `sumUp`, when all are in their places. */
+  restoreEntry(directory: DirectoryNode, node: TreeNode): void {
+    directory.entries.set(node.name, node)
+    node.parent = directory
+    if (node.kind === 'file') countIn(directory, node)
+  }
+
+  /** Counts directories, the lowest first, into those above them. Yields now and then. */
+  *sumUp(directories: readonly DirectoryNode[]): Generator<undefined> {
+    /** Directories right below that are not counted yet. */
+    const waiting = new Map<DirectoryNode, number>()
+    for (const { parent } of directories)
+      if (parent !== undefined) waiting.set(parent, (waiting.get(parent) ?? 0) + 1)
+    const ready = directories.filter(directory => !waiting.has(directory))
+    for (let node = ready.pop(), counted = 1; node !== undefined; node = ready.pop(), counted++) {
+      if (counted % SUMMED_AT_ONCE === 0) yield
+      const { parent } = node
+      if (parent === undefined) continue
+      countIn(parent, node)
+      const left = waiting.get(parent)! - 1
+      waiting.set(parent, left)
+      if (left === 0) ready.push(parent)
     }
   }
 
@@ -192,6 +209,12 @@ export class NamespaceTree {
         for (const entry of [...node.entries.values()].reverse()) stack.push(entry)
     }
   }
+}
+
+function countIn(above: DirectoryNode, node: TreeNode): void {
+  addSums(above.sums, sumsOf(node))
+  const below = node.kind === 'directory' ? node.reachBytes : 0
+  above.reachBytes = Math.max(above.reachBytes, below + utf8Bytes(node.name) + 1)
 }
 
 export function notFound(path: string): ShoalError<'NOT_FOUND'> {

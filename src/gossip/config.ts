@@ -197,6 +197,10 @@ export interface ReplicatedLogOptions {
   snapshotsMax: number
   /** Longest snapshot taken in from a leader. @default 1_073_741_824 */
   snapshotBytesMax: number
+  /** Last snapshot and commands since, together: a larger state is not written down by the main thread. @default 524_288 */
+  snapshotInlineBytes: number
+  /** A snapshot that is not made by then in the other thread is made in this one. @default 300_000 */
+  snapshotMakeTimeoutMs: number
 }
 
 export const replicatedLogDefaults: Readonly<ReplicatedLogOptions> = {
@@ -207,6 +211,8 @@ export const replicatedLogDefaults: Readonly<ReplicatedLogOptions> = {
   effectsMax: 16_384,
   snapshotsMax: 2,
   snapshotBytesMax: 1_073_741_824,
+  snapshotInlineBytes: 524_288,
+  snapshotMakeTimeoutMs: 300_000,
 }
 
 /** Room on the disk that holds the log. */

@@ -8,7 +8,7 @@ import type { PeerId } from '../base/index.ts'
 import type { DiskSpaceOptions } from './config.ts'
 import { DiskSpace } from './disk-space.ts'
 import type { OpenFile, SpaceState } from './disk-space.ts'
-import { replaceFile, syncDirectory, TEMPORARY_SUFFIX } from './durable-file.ts'
+import { placeFile, prepareFile, replaceFile, syncDirectory, TEMPORARY_SUFFIX } from './durable-file.ts'
 import { finishSettingAside, readLife, readSummed, setAside, summed, writeLife } from './log-damage.ts'
 import type { LifeRecord } from './log-damage.ts'
 import { corrupt, encodeEntry, LogSegment, segmentFirstIndex } from './log-segment.ts'
@@ -73,6 +73,8 @@ export class DiskLogStore implements LogStore {
   #segments: LogSegment[] = []
   /** Index of each snapshot file, ascending. */
   #snapshots: number[] = []
+  /** Data of the snapshot that is on the disk but not in its place. */
+  #staged: Uint8Array | undefined
 
   constructor(directory: string, options: DiskLogStoreOptions = {}) {
     this.#directory = directory
@@ -210,6 +212,13 @@ export class DiskLogStore implements LogStore {
   async #settle(): Promise<void> {
     this.#life = { ...this.#life!, forgot: false }
     await this.#space.use(() => writeLife(this.#directory, this.#life!))
+  }
+
+  async stageSnapshot(snapshot: Snapshot): Promise<void> {
+    this.#staged = undefined
+    const parts = await snapshotParts(snapshot)
+    await prepareFile(this.#snapshotFile(snapshot.index), parts, this.#openFile)
+    this.#staged = snapshot.data
   }
 
   async readSnapshot(): Promise<Snapshot | undefined> {
@@ -363,9 +372,14 @@ export class DiskLogStore implements LogStore {
   async #writeSnapshot(snapshot: Snapshot, reset: boolean): Promise<void> {
     const { data: _, ...meta } = snapshot
     if (reset && this.#lastIndex > meta.index) await this.#lowerMarks(meta.index)
-    const parts = await snapshotParts(snapshot)
     const file = this.#snapshotFile(snapshot.index)
-    await this.#space.use(() => replaceFile(file, parts, this.#openFile))
+    if (this.#staged === snapshot.data) {
+      await placeFile(file)
+    } else {
+      const parts = await snapshotParts(snapshot)
+      await this.#space.use(() => replaceFile(file, parts, this.#openFile))
+    }
+    this.#staged = undefined
     if (reset) await this.#noteVoters(meta.voters)
     this.#snapshots.push(snapshot.index)
     // A leader's snapshot replaces everything: the older one no longer leads to it through the log.

@@ -27,6 +27,16 @@ export async function replaceFile(
   parts: readonly Uint8Array[],
   openFile: typeof open = open,
 ): Promise<void> {
+  await prepareFile(file, parts, openFile)
+  await placeFile(file)
+}
+
+/** The first half of `replaceFile`, the long one: nothing is changed yet. */
+export async function prepareFile(
+  file: string,
+  parts: readonly Uint8Array[],
+  openFile: typeof open = open,
+): Promise<void> {
   const temporary = file + TEMPORARY_SUFFIX
   try {
     await using handle = await openFile(temporary, 'w', 0o600)
@@ -36,7 +46,11 @@ export async function replaceFile(
     await unlink(temporary).catch(() => undefined)
     throw error
   }
-  await rename(temporary, file)
+}
+
+/** The second half. */
+export async function placeFile(file: string): Promise<void> {
+  await rename(file + TEMPORARY_SUFFIX, file)
   await syncDirectory(path.dirname(file))
 }
 

@@ -1,13 +1,25 @@
-import { setImmediate as nextTurn } from 'node:timers/promises'
 import { raceAbort, withDeadline } from '../base/index.ts'
 import type { AbortOptions, ApplyContext, Clock, ShoalError } from '../base/index.ts'
+import { inSlices } from './in-slices.ts'
 import type { RaftEntry, Snapshot } from './raft-types.ts'
 
-/** What the log is a log of. All three are synchronous and deterministic; an `apply` that throws stops the peer. */
+export type ReplayedEntry = Extract<RaftEntry, { kind: 'command' }>
+
+/** What the log is a log of. Deterministic; an `apply` that throws stops the peer. */
 export interface StateMachine {
   apply(command: Uint8Array, context: ApplyContext): unknown
   snapshot(): Uint8Array
-  restore(snapshot: Uint8Array): void
+  /** Works while it is iterated; whoever looks between two steps sees the old state, and after the last one the new. */
+  restore(snapshot: Uint8Array): Iterable<unknown>
+  /**
+   * The snapshot after those entries on top of an earlier snapshot, or of nothing, made in another thread. May take over the
+   * bytes of `base`. Without it all snapshots are made by `snapshot`, and nothing else happens meanwhile.
+   */
+  replay?(
+    base: Uint8Array | undefined,
+    entries: readonly ReplayedEntry[],
+    signal: AbortSignal,
+  ): Promise<Uint8Array>
 }
 
 export interface LogApplierInit {
@@ -18,9 +30,6 @@ export interface LogApplierInit {
   /** Aborted when the log stops: nothing is applied any more. */
   signal: AbortSignal
 }
-
-/** Work between two turns of the event loop, in milliseconds: heartbeats must get through a long apply. */
-const SLICE_MS = 8
 
 /** Brings committed entries to the state machine, in order, and tells whoever waits for one of them. */
 export class LogApplier {
@@ -48,20 +57,23 @@ export class LogApplier {
   /** @param keepResults whether somebody here proposed and will ask for `resultOf` */
   async apply(entries: readonly RaftEntry[], keepResults: boolean): Promise<void> {
     this.#results.clear()
-    let sliceEndMs = this.#clock.nowMs() + SLICE_MS
+    await inSlices(this.#applying(entries, keepResults), this.#clock, {
+      signal: this.#signal,
+      onPause: () => this.#tellWaiters(),
+    })
+    this.#tellWaiters()
+  }
+
+  *#applying(entries: readonly RaftEntry[], keepResults: boolean): Generator<undefined> {
     for (const entry of entries) {
       if (entry.kind === 'command') {
         const { index, term, timeMs } = entry
         const result = this.#stateMachine.apply(entry.data, { index, term, timeMs })
         if (keepResults) this.#results.set(index, result)
       }
-      if (this.#clock.nowMs() < sliceEndMs) continue
-      this.#advance(entry.index)
-      await nextTurn()
-      if (this.#signal.aborted) return
-      sliceEndMs = this.#clock.nowMs() + SLICE_MS
+      this.#index = entry.index
+      yield
     }
-    this.#advance(entries.at(-1)!.index)
   }
 
   /** What `apply` returned for an entry of the last call. */
@@ -69,14 +81,12 @@ export class LogApplier {
     return this.#results.get(index)
   }
 
-  snapshot(): Uint8Array {
-    return this.#stateMachine.snapshot()
-  }
-
-  restore(snapshot: Snapshot): void {
-    this.#stateMachine.restore(snapshot.data)
+  async restore(snapshot: Snapshot): Promise<void> {
     this.#results.clear()
-    this.#advance(snapshot.index)
+    await inSlices(this.#stateMachine.restore(snapshot.data), this.#clock, { signal: this.#signal })
+    if (this.#signal.aborted) return
+    this.#index = snapshot.index
+    this.#tellWaiters()
   }
 
   /** Until that entry is applied here. Rejects with TIMEOUT, CANCELLED, or the reason of `failAll`. */
@@ -96,8 +106,7 @@ export class LogApplier {
     for (const waiter of this.#waiters.keys()) waiter.reject(reason)
   }
 
-  #advance(index: number): void {
-    this.#index = index
-    for (const [waiter, wanted] of this.#waiters) if (wanted <= index) waiter.resolve()
+  #tellWaiters(): void {
+    for (const [waiter, wanted] of this.#waiters) if (wanted <= this.#index) waiter.resolve()
   }
 }

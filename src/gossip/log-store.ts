@@ -11,7 +11,7 @@ export interface StoredLog {
 }
 
 /**
- * The durable side of the replicated log. Calls must not overlap, except `readSnapshot`. After any call has failed
+ * The durable side of the replicated log. Calls must not overlap, except `readSnapshot` and `stageSnapshot`. After any call has failed
  * nothing is known about the disk (a page that failed to sync is marked clean), so the peer must stop, not retry.
  */
 export interface LogStore {
@@ -21,6 +21,11 @@ export interface LogStore {
   write(batch: readonly PersistEffect[]): Promise<void>
   /** The newest snapshot. */
   readSnapshot(): Promise<Snapshot | undefined>
+  /**
+   * A snapshot that `write` will soon be given: makes it durable beforehand, so that entries do not wait behind it. May
+   * overlap with `write`; nothing is lost when it fails.
+   */
+  stageSnapshot?(snapshot: Snapshot): Promise<void>
   close(): Promise<void>
   /** A `write` that waits for room on the disk rejects. Before `close`, which must not overlap with it. */
   stopWaiting?(): void

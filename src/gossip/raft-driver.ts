@@ -15,6 +15,7 @@ import type { SpaceState } from './disk-space.ts'
 import { heirOf } from './heir.ts'
 import { LeaderHistory } from './leader-history.ts'
 import type { LeaderChange } from './leader-history.ts'
+import { inSlices } from './in-slices.ts'
 import { LogApplier } from './log-applier.ts'
 import type { StateMachine } from './log-applier.ts'
 import type { LogDamage } from './log-damage.ts'
@@ -26,8 +27,9 @@ import type { ElectionReport } from './raft-election.ts'
 import type { FedPeer } from './raft-leader.ts'
 import { RaftMessenger } from './raft-messenger.ts'
 import { genesisRaftState } from './raft-types.ts'
-import type { Fitness, PersistEffect, RaftEffect, RaftEvent, RaftRole } from './raft-types.ts'
+import type { Fitness, PersistEffect, RaftEffect, RaftEvent, RaftRole, Snapshot } from './raft-types.ts'
 import { RaftMachine } from './raft.machine.ts'
+import { SnapshotTaker } from './snapshot-taker.ts'
 import { SnapshotTransfer } from './snapshot-transfer.ts'
 import { stayingPeers, VotersMachine, votersTarget } from './voters.machine.ts'
 import type { LivePeer } from './voters.machine.ts'
@@ -123,6 +125,7 @@ export class ReplicatedLog implements AsyncDisposable {
   readonly #snapshots: SnapshotTransfer
   readonly #applier: LogApplier
   readonly #messenger: RaftMessenger
+  readonly #taker: SnapshotTaker
 
   readonly #history = new LeaderHistory()
   readonly #damages: readonly LogDamage[]
@@ -144,7 +147,8 @@ export class ReplicatedLog implements AsyncDisposable {
     const { store, stateMachine, transport } = init
     const stored = await store.load()
     let { state } = stored
-    if (stored.snapshot !== undefined) stateMachine.restore(stored.snapshot.data)
+    if (stored.snapshot !== undefined)
+      await inSlices(stateMachine.restore(stored.snapshot.data), init.clock ?? systemClock)
     const blank = state.entries.length === 0 && state.snapshot === undefined && state.hardState.term <= 1
     if (init.genesis === true && blank && state.life === undefined) {
       state = genesisRaftState([transport.self], (init.wallMs ?? Date.now)())
@@ -158,7 +162,9 @@ export class ReplicatedLog implements AsyncDisposable {
       options: { ...raftDefaults, ...init.raft },
       nowMs: (init.clock ?? systemClock).nowMs(),
     })
-    return new ReplicatedLog(init, machine, stored.damages ?? [])
+    const log = new ReplicatedLog(init, machine, stored.damages ?? [])
+    log.#taker.sizeBytes = stored.snapshot?.data.byteLength ?? 0
+    return log
   }
 
   private constructor(init: ReplicatedLogInit, machine: RaftMachine, damages: readonly LogDamage[]) {
@@ -199,6 +205,22 @@ export class ReplicatedLog implements AsyncDisposable {
       appliedIndex: machine.appliedIndex,
       clock: this.#clock,
       signal: this.#stopped.signal,
+    })
+    this.#taker = new SnapshotTaker({
+      stateMachine: init.stateMachine,
+      applier: this.#applier,
+      store: init.store,
+      logger: this.#logger,
+      signal: this.#stopped.signal,
+      inlineBytes: this.#limits.snapshotInlineBytes,
+      timeoutMs: this.#limits.snapshotMakeTimeoutMs,
+      since: index => {
+        const base = machine.snapshotMeta
+        const from = base?.index ?? 0
+        return { base, entries: machine.log.slice(from + 1, index - from, Infinity) }
+      },
+      metaAt: index => machine.snapshotMetaAt(index),
+      taken: (index, data) => this.#step({ type: 'snapshot-taken', index, data }),
     })
     this.#messenger = new RaftMessenger({
       transport: init.transport,
@@ -463,11 +485,17 @@ export class ReplicatedLog implements AsyncDisposable {
         return
       }
       if (effect.type === 'apply') await this.#applier.apply(effect.entries, this.#proposals.awaited)
+      else if (effect.type === 'restore') await this.#restore(effect.snapshot)
       else this.#perform(effect)
     }
   }
 
-  #perform(effect: Exclude<RaftEffect, { type: 'apply' }>): void {
+  async #restore(snapshot: Snapshot): Promise<void> {
+    await this.#applier.restore(snapshot)
+    this.#taker.sizeBytes = snapshot.data.byteLength
+  }
+
+  #perform(effect: Exclude<RaftEffect, { type: 'apply' | 'restore' }>): void {
     switch (effect.type) {
       case 'persist':
         break // Done already, for all of them at once.
@@ -480,11 +508,8 @@ export class ReplicatedLog implements AsyncDisposable {
       case 'send-snapshot':
         void this.#sendSnapshot(effect.to, effect.term)
         break
-      case 'restore':
-        this.#applier.restore(effect.snapshot)
-        break
       case 'take-snapshot':
-        this.#step({ type: 'snapshot-taken', index: effect.index, data: this.#applier.snapshot() })
+        this.#taker.take(effect.index)
         break
       case 'proposal-committed':
         this.#proposals.committed(effect.id, {

@@ -188,7 +188,7 @@ export type RaftEffect =
   | { type: 'restore'; snapshot: Snapshot }
   /** In log order, without gaps, each index once per process life. */
   | { type: 'apply'; entries: RaftEntry[] }
-  /** Snapshot the state machine now, with exactly `index` applied, and report `snapshot-taken`. */
+  /** Snapshot the state machine, with exactly `index` applied, and report `snapshot-taken`, soon or later. */
   | { type: 'take-snapshot'; index: number }
   /** Comes after the `apply` that holds it, in the same step. */
   | { type: 'proposal-committed'; id: number; index: number }

@@ -129,6 +129,14 @@ export class RaftMachine {
     return this.log.snapshot
   }
 
+  /** Of a snapshot after that entry; undefined when one holds it already, or it is not applied. */
+  snapshotMetaAt(index: number): SnapshotMeta | undefined {
+    if (index <= (this.snapshotMeta?.index ?? 0) || index > this.#applied) return undefined
+    const entry = this.log.entryAt(index)
+    invariant(entry !== undefined, 'entries after the last snapshot are held')
+    return { index, term: entry.term, timeMs: entry.timeMs, voters: this.log.votersAt(index) }
+  }
+
   get voters(): readonly PeerId[] {
     return this.log.voters
   }
@@ -522,15 +530,8 @@ export class RaftMachine {
 
   #onSnapshotTaken(index: number, data: Uint8Array): void {
     this.#snapshotAsked = false
-    if (index <= (this.snapshotMeta?.index ?? 0) || index > this.#applied) return
-    const entry = this.log.entryAt(index)
-    invariant(entry !== undefined, 'entries after the last snapshot are held')
-    const meta: SnapshotMeta = {
-      index,
-      term: entry.term,
-      timeMs: entry.timeMs,
-      voters: this.log.votersAt(index),
-    }
+    const meta = this.snapshotMetaAt(index)
+    if (meta === undefined) return
     const keepFrom = Math.max(this.log.firstIndex, index - this.options.trailingEntries + 1)
     this.log.compact(meta, keepFrom)
     const persist = this.#out.draft

@@ -28,7 +28,9 @@ import { MESH_LOG } from './config.ts'
 import { LeaderCaller } from './leader-caller.ts'
 import { proposeCommand } from './log-messages.ts'
 import type { PeerTransport } from './net/index.ts'
+import { replay } from './replay.ts'
 import { ReplicatedState, type LogCommand } from './replicated-state.machine.ts'
+import { packParts, unpackParts } from './state-bytes.ts'
 
 export interface MeshLogOptions {
   transport: PeerTransport
@@ -55,9 +57,10 @@ export class MeshLog implements AsyncDisposable {
   readonly #clientId = randomBytes(9).toString('base64url')
   #seq = 0
   readonly #onApplied = new Set<(command: LogCommand) => void>()
+  readonly #onRestored = new Set<() => void>()
 
   static async start(options: MeshLogOptions): Promise<MeshLog> {
-    const listeners: { applied?: (command: LogCommand) => void } = {}
+    const listeners: { applied?: (command: LogCommand) => void; restored?: () => void } = {}
     const state = new ReplicatedState()
     const log = await ReplicatedLog.start({
       transport: options.transport,
@@ -72,8 +75,12 @@ export class MeshLog implements AsyncDisposable {
           listeners.applied?.(command)
           return result
         },
-        snapshot: () => pack(state.snapshot()),
-        restore: bytes => state.restore(unpack(bytes)),
+        snapshot: () => packParts(state.snapshot()),
+        *restore(bytes) {
+          yield* state.restoring(unpackParts(bytes))
+          listeners.restored?.()
+        },
+        replay,
       },
       meshId: options.meshId,
       genesis: options.genesis,
@@ -84,6 +91,9 @@ export class MeshLog implements AsyncDisposable {
     const meshLog = new MeshLog(options.transport, state, log)
     listeners.applied = command => {
       for (const listener of meshLog.#onApplied) listener(command)
+    }
+    listeners.restored = () => {
+      for (const listener of meshLog.#onRestored) listener()
     }
     return meshLog
   }
@@ -111,6 +121,11 @@ export class MeshLog implements AsyncDisposable {
   /** Called after each command was applied here, with the state as it is then. Must be quick and not throw. */
   onApplied(listener: (command: LogCommand) => void): void {
     this.#onApplied.add(listener)
+  }
+
+  /** Called when a snapshot from the leader has replaced the whole state. The same holds of it. */
+  onRestored(listener: () => void): void {
+    this.#onRestored.add(listener)
   }
 
   onLeader(listener: (view: LeaderView) => void): () => void {

@@ -255,6 +255,7 @@ class RunningPeer implements Peer {
       if (command.part === 'gossip') this.#onMembersChanged()
       if (command.part === 'dht') this.#repair.onApplied(command.command)
     })
+    this.#meshLog.onRestored(() => this.#onMembersChanged())
     this.#transport.setWantedPeers(() =>
       state.members
         .members()

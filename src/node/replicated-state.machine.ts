@@ -12,7 +12,7 @@ export type LogCommand =
 export type LogResult = MemberResult | DhtResult | JobsResult | { ok: false; error: WireError }
 
 /** Version of the snapshot; an older peer refuses a newer one instead of misreading it. */
-const SNAPSHOT_VERSION = 1
+const SNAPSHOT_VERSION = 2
 
 /**
  * The one replicated state machine: the folders' sub-machines side by side. Every peer applies the same entries in the
@@ -21,12 +21,21 @@ const SNAPSHOT_VERSION = 1
 export class ReplicatedState {
   readonly members = new Members()
   readonly slots: SlotTable
-  readonly namespace: Namespace
   readonly jobs = new Jobs()
+  #namespace: Namespace
 
   constructor(options: { slotCount?: number } = {}) {
     this.slots = new SlotTable(options.slotCount)
-    this.namespace = new Namespace({ slotCount: this.slots.slotCount })
+    this.#namespace = this.#newNamespace()
+  }
+
+  /** Not to be kept: after a snapshot from elsewhere it is another one. */
+  get namespace(): Namespace {
+    return this.#namespace
+  }
+
+  #newNamespace(): Namespace {
+    return new Namespace({ slotCount: this.slots.slotCount })
   }
 
   /** Never throws: what no sub-machine can carry out changes nothing and is refused, the same way everywhere. */
@@ -53,24 +62,33 @@ export class ReplicatedState {
     }
   }
 
-  snapshot(): unknown {
-    return {
+  /** In parts, each small enough to be read in one go. */
+  snapshot(): unknown[] {
+    const first = {
       version: SNAPSHOT_VERSION,
       members: this.members.snapshot(),
       slots: this.slots.snapshot(),
-      namespace: this.namespace.snapshot(),
       jobs: this.jobs.snapshot(),
     }
+    return [first, ...this.namespace.snapshot()]
   }
 
-  restore(snapshot: unknown): void {
-    const { version, members, slots, namespace, jobs } = snapshot as Record<string, unknown>
+  restore(parts: Iterable<unknown>): void {
+    for (const _ of this.restoring(parts));
+  }
+
+  /** Until the last step the state is the old one; with it, it is the new one as a whole. */
+  *restoring(parts: Iterable<unknown>): Generator<undefined> {
+    const iterator = parts[Symbol.iterator]()
+    const { version, members, slots, jobs } = (iterator.next().value ?? {}) as Record<string, unknown>
     if (version !== SNAPSHOT_VERSION)
       throw new Error(`a snapshot of version ${String(version)} cannot be read`)
+    const namespace = this.#newNamespace()
+    yield* namespace.restoring({ [Symbol.iterator]: () => iterator })
     this.members.restore(members)
     this.slots.restore(slots)
-    this.namespace.restore(namespace)
     this.jobs.restore(jobs)
+    this.#namespace = namespace
   }
 
   assertInvariants(): void {

@@ -171,6 +171,31 @@ describe('log on disk', () => {
     expect((await readdir(directory)).filter(name => name.startsWith('snap-'))).toHaveLength(2)
   })
 
+  test('a snapshot that is written beforehand counts only when the log is told of it', async () => {
+    const store = await written({ hardState: { term: 1 }, entries: entries(1, 40) })
+    const made = snapshot(20)
+    await store.stageSnapshot(made)
+    const names = async () => (await readdir(directory)).filter(name => name.startsWith('snap-'))
+    expect((await reload()).snapshot).toBeUndefined()
+    // The start removed what was unfinished.
+    expect(await names()).toEqual([])
+    const again = await written()
+    await again.stageSnapshot(made)
+    const { ino } = await stat(path.join(directory, (await names())[0]!))
+    await again.write([persist({ snapshot: made, log: { keepFrom: 19 } })])
+    const [placed] = await names()
+    expect((await stat(path.join(directory, placed!))).ino).toBe(ino)
+    expect((await reload()).snapshot).toEqual(made)
+  })
+
+  test('another snapshot than the one written beforehand is written itself', async () => {
+    const store = await written({ hardState: { term: 1 }, entries: entries(1, 40) })
+    await store.stageSnapshot(snapshot(20))
+    const other = snapshot(20, 1, 77)
+    await store.write([persist({ snapshot: other, log: { keepFrom: 19 } })])
+    expect((await reload()).snapshot).toEqual(other)
+  })
+
   test('a damaged newest snapshot is replaced by the older one and the log', async () => {
     await written(
       { entries: entries(1, 100) },

@@ -39,8 +39,25 @@ class Journal implements StateMachine {
     return pack(this.lines)
   }
 
-  restore(snapshot: Uint8Array): void {
+  restore(snapshot: Uint8Array): Iterable<never> {
     this.lines = unpack(snapshot) as string[]
+    return []
+  }
+}
+
+/** Its snapshots are made elsewhere, when the test says so. */
+class SlowJournal extends Journal {
+  readonly asked: {
+    base: string[]
+    added: string[]
+    done: PromiseWithResolvers<Uint8Array>
+  }[] = []
+
+  replay(base: Uint8Array | undefined, entries: readonly { data: Uint8Array }[]): Promise<Uint8Array> {
+    const done = Promise.withResolvers<Uint8Array>()
+    const added = entries.map(({ data }) => Buffer.from(data).toString())
+    this.asked.push({ base: base === undefined ? [] : (unpack(base) as string[]), added, done })
+    return done.promise
   }
 }
 
@@ -57,11 +74,10 @@ class Mesh {
   readonly peers = new Map<string, Peer>()
   readonly #stores = new Map<string, MemoryLogStore>()
 
-  async start(name: string, init: Partial<ReplicatedLogInit> = {}): Promise<Peer> {
+  async start(name: string, init: Partial<ReplicatedLogInit> = {}, journal = new Journal()): Promise<Peer> {
     const transport = this.network.join(name)
     const store = this.#stores.get(name) ?? new MemoryLogStore()
     this.#stores.set(name, store)
-    const journal = new Journal()
     const log = await ReplicatedLog.start({
       transport,
       store,
@@ -70,7 +86,7 @@ class Mesh {
       ...init,
       raft: { ...FAST, ...init.raft },
       voters: FAST_VOTERS,
-      limits: { readTimeoutMs: 500, readRetryMs: 100 },
+      limits: { readTimeoutMs: 500, readRetryMs: 100, snapshotInlineBytes: 0 },
     })
     const peer = { id: asPeerId(name), log, journal, store, transport }
     this.peers.set(name, peer)
@@ -195,6 +211,40 @@ describe('replicated log over a transport', () => {
     await mesh.until('the joiner to catch up', () => joiner.journal.lines.length === 50)
     expect(joiner.journal.lines).toEqual(Array.from({ length: 50 }, (_, i) => String(i)))
     expect(joiner.log.role()).toBe('learner')
+  })
+
+  test('while a snapshot is made elsewhere the log goes on; the next one is made from it and what came since', async () => {
+    const journal = new SlowJournal()
+    const raft = { snapshotEntries: 20, trailingEntries: 2 }
+    const { log } = await mesh.start('a', { genesis: true, raft }, journal)
+    await mesh.until('it leads', () => log.status().ready)
+    const lines = Array.from({ length: 60 }, (_, i) => String(i))
+    for (const line of lines.slice(0, 40)) await mesh.propose(line)
+    expect(journal.asked).toHaveLength(1)
+    expect(log.status().snapshotIndex).toBe(0)
+    const [first] = journal.asked
+    expect(first!.base).toEqual([])
+    expect(first!.added).toEqual(lines.slice(0, first!.added.length))
+    first!.done.resolve(pack(first!.added))
+    await mesh.until('the snapshot', () => log.status().snapshotIndex > 0)
+    for (const line of lines.slice(40)) await mesh.propose(line)
+    await mesh.until('the next one', () => journal.asked.length === 2)
+    const { base, added } = journal.asked[1]!
+    expect(base).toEqual(first!.added)
+    expect([...base, ...added]).toEqual(lines.slice(0, base.length + added.length))
+    await mesh.kill('a')
+  })
+
+  test('a snapshot that could not be made elsewhere is made on the spot', async () => {
+    const journal = new SlowJournal()
+    const raft = { snapshotEntries: 20, trailingEntries: 2 }
+    const { log, store } = await mesh.start('a', { genesis: true, raft }, journal)
+    await mesh.until('it leads', () => log.status().ready)
+    for (let i = 0; i < 30; i++) await mesh.propose(String(i))
+    journal.asked[0]!.done.reject(new Error('no thread'))
+    await mesh.until('the snapshot', () => log.status().snapshotIndex > 20)
+    await mesh.until('it is on the disk', () => store.snapshot !== undefined)
+    expect(unpack(store.snapshot!.data)).toEqual(journal.lines)
   })
 
   test('a dead voter is replaced by a learner that stands ready', async () => {
