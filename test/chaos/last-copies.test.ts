@@ -35,7 +35,7 @@ test('two of three holders die: what has one copy left is copied before all else
       })
       await writer.close()
       const [first, second, ...rest] = shuffled(random, cluster().running()) as [PeerProcess, PeerProcess]
-      const mesh = await cluster().connect((rest as PeerProcess[])[0])
+      const mesh = await cluster().connect(...(rest as PeerProcess[]))
       const copiesLeft = new Map(
         (await blocksOf(mesh, directory)).map(({ blockId, holders }) => [
           blockId,

@@ -159,9 +159,10 @@ export class LocalCluster implements AsyncDisposable {
     return this.peers.filter(peer => peer.isRunning)
   }
 
-  /** Attaches as a client to this peer, or to any that runs. */
-  async connect(peer?: PeerProcess): Promise<Mesh> {
-    const peers = peer === undefined ? this.running() : [peer]
+  /** Attaches as a client to this peer, to the first of several that answers, or to any that runs. */
+  async connect(...chosen: readonly (PeerProcess | undefined)[]): Promise<Mesh> {
+    const named = chosen.filter(peer => peer !== undefined)
+    const peers = named.length === 0 ? this.running() : named
     const mesh = await attach({
       peers: peers.flatMap(({ addresses }) => [...addresses]),
       meshKey: this.key,
