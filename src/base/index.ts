@@ -1,6 +1,7 @@
 export * from './body.ts'
 export * from './clock.ts'
 export * from './deadline.ts'
+export * from './decoded.ts'
 export * from './errors.ts'
 export * from './ids.ts'
 export * from './logger.ts'

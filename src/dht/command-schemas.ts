@@ -138,6 +138,8 @@ const schema = z.discriminatedUnion('type', [
     winner: z.string().min(1).max(256),
     parts: z.array(z.object({ fileId, blockCount: count })).max(outputPartsMax),
     suffix: z.string().max(64).exactOptional(),
+    overwrite: z.boolean().exactOptional(),
+    marker: fileId.exactOptional(),
     session,
   }),
   z.object({ type: z.literal('expire-leases'), session }),

@@ -216,6 +216,10 @@ export interface CommitOutput extends Mutation {
   parts: { fileId: FileId; blockCount: number }[]
   /** Appended to each part's name, e.g. `.json`. @default '' */
   suffix?: string
+  /** What is there goes to the trash, unless it is this winner's. @default false: ALREADY_EXISTS */
+  overwrite?: boolean
+  /** Id of the empty file `_SUCCESS` that says that all is there. @default none */
+  marker?: FileId
 }
 
 /** Drops the writes whose lease ended before the entry's log time. Proposed now and then by the leader. */

@@ -23,6 +23,7 @@ import {
 } from './namespace-context.ts'
 import type { DirectoryNode, FileNode } from './namespace-nodes.ts'
 import { needQuota } from './namespace-quotas.ts'
+import { rm } from './namespace-removals.ts'
 import type { OpenWrite } from './namespace-state.ts'
 import { alreadyExists, isADirectory, notFound } from './namespace-tree.ts'
 import type { BlockReport } from './namespace-types.ts'
@@ -32,6 +33,9 @@ import { TRASH_NAME } from './snapshots.ts'
 
 const SHA256_PATTERN = /^[0-9a-f]{64}$/
 export const TOKEN_PATTERN = /^[0-9A-Za-z_-]{1,64}$/
+
+/** As Hadoop names it. */
+const SUCCESS_NAME = '_SUCCESS'
 
 type Answer<Type extends NamespaceCommand['type']> = NamespaceAnswers[Type]
 
@@ -248,16 +252,16 @@ export function expireLeases({ state, timeMs }: CommandContext): Answer<'expire-
 
 export function commitOutput(context: CommandContext, command: CommitOutput): Answer<'commit-output'> {
   const { state, limits, timeMs } = context
-  const { winner, parts, suffix = '' } = command
+  const { winner, parts, suffix = '', overwrite = false, marker } = command
   const names = makeable(command.path)
   const path = joinNames(names)
   const there = state.tree.find(names)
   if (there?.kind === 'directory' && there.winner === winner) return { ok: true, ...outputOf(there) }
-  if (there?.kind === 'directory' && there.winner !== undefined) {
+  if (there?.kind === 'directory' && there.winner !== undefined && !overwrite) {
     const details = { path, winner: there.winner }
     throw new ShoalError('ALREADY_COMMITTED', details, `${path} was committed already by ${there.winner}`)
   }
-  if (there !== undefined) throw alreadyExists(path)
+  if (there !== undefined && !overwrite) throw alreadyExists(path)
   const limit = limits.outputPartsMax
   if (winner === '') throw badCommand(command, 'the winner has a name')
   if (parts.length > limit) throw badCommand(command, `an output has at most ${limit} parts`)
@@ -266,23 +270,35 @@ export function commitOutput(context: CommandContext, command: CommitOutput): An
   if (new Set(parts.map(part => part.fileId)).size !== parts.length)
     throw badCommand(command, 'a part is named twice')
   const writes = parts.map(part => complete(context, command, part))
+  const files = parts.length + (marker === undefined ? 0 : 1)
+  if (marker !== undefined && (state.files.has(marker) || state.writes.has(marker)))
+    throw badCommand(command, `file id ${marker} is in use`)
+  // Old and new are there together for a while, so quotas count both.
   const { lowest, missing } = state.tree.reached(names)
-  needRoom(context, missing + parts.length)
+  needRoom(context, missing + files)
   const bytes = writes.reduce((sum, write) => sum + write.sizeBytes * write.shape.replication, 0)
-  needQuota(state.tree, lowest, { names: missing + parts.length, bytes })
+  needQuota(state.tree, lowest, { names: missing + files, bytes })
+  if (there !== undefined) rm(context, { type: 'rm', path, recursive: true, trash: true })
   const directory = state.tree.makeDirectories(names, timeMs)
   directory.winner = winner
   for (const [index, write] of writes.entries()) {
     state.show(write, directory, `part-${String(index).padStart(5, '0')}${suffix}`, timeMs)
   }
+  if (marker !== undefined) showMarker(context, marker, directory)
   return { ok: true, ...outputOf(directory) }
+}
+
+/** Says to tools that look for it that all parts are there; datasets do not read it. */
+function showMarker({ state, timeMs }: CommandContext, fileId: FileId, parent: DirectoryNode): void {
+  const shape = state.shapeOf({ format: 'binary', replication: REPLICATION, partitionBytes: undefined })
+  state.addFile(parent, { name: SUCCESS_NAME, fileId: asFileId(ownText(fileId)), blocks: [], shape, timeMs })
 }
 
 function outputOf(directory: DirectoryNode): { files: number; sizeBytes: number } {
   let files = 0
   let sizeBytes = 0
   for (const entry of directory.entries.values()) {
-    if (entry.kind === 'directory') continue
+    if (entry.kind === 'directory' || entry.name === SUCCESS_NAME) continue
     files++
     sizeBytes += entry.sizeBytes
   }

@@ -1,15 +1,30 @@
-import { hasCode, ShoalError, type AbortOptions } from '../base/index.ts'
-import type { FileClient } from '../dht/index.ts'
 import {
+  hasCode,
+  isPacked,
+  PACKED_HEAD_BYTES,
+  ShoalError,
+  type AbortOptions,
+  type FileId,
+} from '../base/index.ts'
+import type { FileClient, FileEntry } from '../dht/index.ts'
+import {
+  sizeOf,
   textSplits,
+  type CommitOptions,
+  type FoundFile,
   type FileResolver,
   type OutputPart,
   type TextBlock,
   type TextSplit,
 } from '../rdd/index.ts'
 import { PEER } from './config.ts'
+import { inParallel } from './files/parallel.ts'
+import { expandPattern } from './files/tree.ts'
 import { commitOutput, HELD_PARTS_MAX, holdOutput } from './log-messages.ts'
 import type { MeshAccess } from './mesh-access.ts'
+
+/** Files looked up at the same time: a directory of thousands takes a second, not a minute. */
+const FIND_AT_ONCE = 16
 
 /** The files of the mesh as datasets see them. */
 export class MeshFiles implements FileResolver {
@@ -32,32 +47,66 @@ export class MeshFiles implements FileResolver {
     this.#session = session
   }
 
-  /** A directory stands for the files in it, in the order of their names, but for hidden ones (`_…`, `.…`). */
+  /**
+   * A directory stands for the files in it, in the order of their names, but for hidden ones (`_…`, `.…`); a pattern for what it
+   * matches.
+   */
   async resolveText(
     paths: readonly string[],
     minPartitions: number,
     options: AbortOptions = {},
   ): Promise<TextSplit[]> {
     const blocks: TextBlock[] = []
-    for (const path of paths) {
-      for (const file of await this.#filesOf(path, options)) {
-        const { fileId, partitions } = await this.#files.locate(file, options)
-        for (const place of partitions) {
-          if (place.midLine === true) throw lineTooLong(file, place.index)
-          blocks.push({ fileId, block: place.index, blockId: place.blockId, bytes: place.bytes })
-        }
+    for (const { path, fileId, blocks: stored, packed, midLine } of await this.#found(paths, options)) {
+      if (packed) {
+        const bytes = sizeOf(stored)
+        blocks.push({ fileId, block: 0, blockId: stored[0]!.blockId, bytes, packed: stored })
+        continue
       }
+      if (midLine !== undefined) throw lineTooLong(path, midLine)
+      for (const [block, { blockId, bytes }] of stored.entries())
+        blocks.push({ fileId, block, blockId, bytes })
     }
     return textSplits(blocks, minPartitions)
   }
 
-  async #filesOf(path: string, options: AbortOptions): Promise<string[]> {
-    const status = await this.#files.stat(path, options)
-    if (status.type === 'file') return [status.path]
-    const entries = await this.#files.ls(path, options)
-    return entries
-      .filter(entry => entry.type === 'file' && !/^[._]/.test(entry.name))
-      .map(entry => entry.path)
+  async resolveFiles(paths: readonly string[], options: AbortOptions = {}): Promise<FoundFile[]> {
+    return await this.#found(paths, options)
+  }
+
+  /** Each file's version, blocks and compression. `midLine`: first partition that begins a line which it does not end. */
+  async #found(
+    paths: readonly string[],
+    options: AbortOptions,
+  ): Promise<(FoundFile & { midLine: number | undefined })[]> {
+    const entries: FileEntry[] = []
+    for (const path of paths) entries.push(...(await this.#filesOf(path, options)))
+    const found: (FoundFile & { midLine: number | undefined })[] = []
+    await inParallel(entries.entries(), FIND_AT_ONCE, options.signal, async ([index, { path, format }]) => {
+      const { fileId, sizeBytes, partitions } = await this.#files.locate(path, options)
+      const midLine = partitions.find(place => place.midLine === true)?.index
+      const packed = sizeBytes > 0 && (await this.#isPacked(path, fileId, options))
+      const cut = midLine === undefined ? (format ?? 'lines') : 'binary'
+      const blocks = partitions.map(({ blockId, bytes }) => ({ blockId, bytes }))
+      found[index] = { path, fileId, cut, packed, midLine, blocks }
+    })
+    return found
+  }
+
+  async #isPacked(path: string, fileId: FileId, options: AbortOptions): Promise<boolean> {
+    const head: Uint8Array[] = []
+    for await (const chunk of this.#files.get(path, { ...options, fileId, end: PACKED_HEAD_BYTES }))
+      head.push(chunk)
+    return isPacked(Buffer.concat(head))
+  }
+
+  async #filesOf(path: string, options: AbortOptions): Promise<FileEntry[]> {
+    const files: FileEntry[] = []
+    for (const entry of await expandPattern(this.#files, path, options)) {
+      if (entry.type === 'file') files.push(entry)
+      else files.push(...(await this.#files.ls(entry.path, options)).filter(isVisible))
+    }
+    return files
   }
 
   async checkOutput(path: string, options: AbortOptions = {}): Promise<void> {
@@ -101,13 +150,19 @@ export class MeshFiles implements FileResolver {
     }
   }
 
-  async commitOutput(path: string, parts: readonly OutputPart[], options: AbortOptions = {}): Promise<void> {
+  async commitOutput(
+    path: string,
+    parts: readonly OutputPart[],
+    { suffix = '', overwrite = false, ...options }: CommitOptions = {},
+  ): Promise<void> {
     const winner = `${this.#session}/${++this.#commits}`
     await this.#access.callAttached(
       commitOutput,
       {
         path,
         winner,
+        suffix,
+        overwrite,
         parts: parts.map(({ file }) => {
           const [fileId = '', blockCount = '0'] = file.split(' ')
           return { fileId, blockCount: Number(blockCount) }
@@ -116,6 +171,10 @@ export class MeshFiles implements FileResolver {
       options,
     )
   }
+}
+
+function isVisible({ type, name }: FileEntry): boolean {
+  return type === 'file' && !/^[._]/.test(name)
 }
 
 function lineTooLong(path: string, index: number): ShoalError {

@@ -186,8 +186,9 @@ class RunningPeer implements Peer {
         transport,
         leader: () => meshLog.log.leader()?.peerId,
         readBlock: (blockId, range, holders, signal) => this.#readBlock(blockId, range, holders, signal),
-        putPart: async (path, source) => {
+        putPart: async ({ path, format }, source) => {
           const { fileId, blockCount, bytes } = await this.#files.writeOpen(path, source, {
+            format,
             parents: true,
             leaseMs: PEER.partLeaseMs,
           })

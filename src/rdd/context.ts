@@ -1,7 +1,12 @@
 import { encodeRows } from './codec/index.ts'
-import { invalid, origin, partitionCount, type Row } from './dataset.ts'
+import { invalid, origin, partitionCount, type Pair, type Row } from './dataset.ts'
+import type { CsvOptions } from './engine/csv-reader.ts'
+import type { ParquetOptions } from './engine/parquet-reader.ts'
 import type { DatasetEnvironment } from './environment.ts'
+import type { FileLayout } from './file-layout.ts'
 import type { FileResolver, JobRunner } from './job-runner.ts'
+import { builtin, type Lineage, type LineageFn } from './lineage.ts'
+import { steps } from './operators/builders.ts'
 import { RDD } from './rdd.ts'
 
 export interface DatasetOptions {
@@ -76,24 +81,102 @@ export class DatasetContext {
   }
 
   /**
-   * Lines of mesh files, in order, without their ends. The files are looked up when the first action runs; later
-   * actions read the same version. @param minPartitions Cuts smaller than blocks until there are so many.
+   * Lines of mesh files, in order, without their ends. A path may be a directory (its files, but for `_…` and `.…`), a pattern
+   * (`*`, `?`, `[…]`, `{…}`), a list with commas, or an array. Files in gzip or zstd are read as one partition each. The files are
+   * looked up when the first action runs; later actions read the same version. @param minPartitions Cuts smaller than blocks until there are so many.
    */
   textFile(path: string | readonly string[], minPartitions?: number): RDD<string> {
-    const paths = typeof path === 'string' ? [path] : [...path]
-    if (paths.length === 0) throw invalid('textFile() needs at least one path')
-    const least = minPartitions ?? Math.min(this.#environment.defaultPartitions, TEXT_PARTITIONS_MIN)
-    return new RDD(this.#environment, {
-      op: 'textFile',
-      ...origin('textFile'),
-      paths,
-      minPartitions: partitionCount('textFile', least),
-    })
+    return new RDD(this.#environment, this.#lines('textFile', path, minPartitions))
+  }
+
+  /**
+   * Pairs [path, text] of whole files, small ones together in one partition.
+   * @param minPartitions Where there are so many files. @default defaultPartitions
+   */
+  wholeTextFiles(path: string | readonly string[], minPartitions?: number): RDD<Pair<string, string>> {
+    return this.#together('wholeTextFiles', path, minPartitions, 'readWholeText')
+  }
+
+  /** Pairs [path, bytes], as they are stored. */
+  binaryFiles(path: string | readonly string[], minPartitions?: number): RDD<Pair<string, Uint8Array>> {
+    return this.#together('binaryFiles', path, minPartitions, 'readWholeBytes')
+  }
+
+  /** Records of `recordLength` bytes each. @throws BAD_CONTENT (as the job's error) when a file does not end with a whole one */
+  binaryRecords(path: string | readonly string[], recordLength: number): RDD<Uint8Array> {
+    if (!Number.isSafeInteger(recordLength) || recordLength < 1) {
+      throw invalid(`binaryRecords(): a record has a whole number of bytes from 1 on, not ${recordLength}`)
+    }
+    const layout = { by: 'record', bytes: recordLength } as const
+    return this.#files('binaryRecords', path, layout, builtin('readRecords', [], [recordLength]))
+  }
+
+  /** What saveAsObjectFile wrote: one partition a file. */
+  objectFile<T = unknown>(path: string | readonly string[]): RDD<T> {
+    return this.#files('objectFile', path, { by: 'file' }, builtin('readObjects'))
+  }
+
+  /**
+   * Records of CSV files (RFC 4180): objects by column where the columns have names (`header`, `columns`), else arrays of strings.
+   * Cut where the stored file is, so records are read in parallel. @throws BAD_CONTENT naming the file, for what is no CSV
+   */
+  csv(
+    path: string | readonly string[],
+    options: CsvOptions & ({ header: true } | { columns: readonly string[] }),
+  ): RDD<Record<string, string>>
+  csv(path: string | readonly string[], options?: CsvOptions): RDD<string[]>
+  csv(path: string | readonly string[], options: CsvOptions = {}): RDD<string[] | Record<string, string>> {
+    for (const [name, character] of [
+      ['delimiter', options.delimiter] as const,
+      ['quote', options.quote] as const,
+    ]) {
+      if (character !== undefined && (character.length !== 1 || character.charCodeAt(0) > 0x7f)) {
+        throw invalid(`csv(): ${name} is one ASCII character, not ${JSON.stringify(character)}`)
+      }
+    }
+    const cuts = options.multiLine === true ? (['csv'] as const) : (['csv', 'lines'] as const)
+    return this.#files('csv', path, { by: 'block', cuts }, builtin('readCsv', [], [{ ...options }]))
+  }
+
+  /** The values of files with JSON on each line; empty lines are none. */
+  jsonLines<T = unknown>(path: string | readonly string[], minPartitions?: number): RDD<T> {
+    const lines = this.#lines('jsonLines', path, minPartitions)
+    const parse = { op: 'flatMap', fn: builtin('jsonOfLine') } as const
+    return new RDD(this.#environment, steps(lines, 'jsonLines', [parse]))
+  }
+
+  /** Rows of Parquet files as objects by column, one partition a file. Integers of 64 bits are bigints. */
+  parquet<T = Record<string, unknown>>(
+    path: string | readonly string[],
+    options: ParquetOptions = {},
+  ): RDD<T> {
+    return this.#files('parquet', path, { by: 'file' }, builtin('readParquet', [], [{ ...options }]))
   }
 
   union<T>(datasets: readonly RDD<T>[]): RDD<T> {
     const [first, ...others] = datasets
     return first === undefined ? this.emptyRDD<T>() : first.union(...others)
+  }
+
+  #lines(label: string, path: string | readonly string[], minPartitions: number | undefined): Lineage {
+    const least = minPartitions ?? Math.min(this.#environment.defaultPartitions, TEXT_PARTITIONS_MIN)
+    const paths = pathList(label, path)
+    return { op: 'textFile', ...origin(label), paths, minPartitions: partitionCount(label, least) }
+  }
+
+  #together<T>(
+    label: string,
+    path: string | readonly string[],
+    minPartitions: number | undefined,
+    reader: string,
+  ): RDD<T> {
+    const layout = { by: 'bytes', partitions: this.#partitions(label, minPartitions) } as const
+    return this.#files(label, path, layout, builtin(reader))
+  }
+
+  #files<T>(label: string, path: string | readonly string[], layout: FileLayout, read: LineageFn): RDD<T> {
+    const paths = pathList(label, path)
+    return new RDD(this.#environment, { op: 'files', ...origin(label), paths, layout, read })
   }
 
   #partitions(operator: string, count: number | undefined): number {
@@ -103,6 +186,14 @@ export class DatasetContext {
 
 export function createDatasets(options: DatasetOptions): DatasetContext {
   return new DatasetContext(options)
+}
+
+/** A list with commas is several paths; those in braces and behind a backslash are not between two of them. */
+function pathList(operator: string, path: string | readonly string[]): string[] {
+  const paths =
+    typeof path === 'string' ? (path.match(/(?:\\[^]|\{(?:\\[^]|[^}\\])*\}|[^,\\])+/g) ?? []) : [...path]
+  if (paths.length === 0) throw invalid(`${operator}() needs at least one path`)
+  return paths
 }
 
 function sliceStart(slice: number, length: number, slices: number): number {

@@ -7,7 +7,6 @@ import { compareValues } from './engine/ordering.ts'
 import { drawPositions, mixedSeed } from './engine/random-draws.ts'
 import { explain, toDebugString } from './explain.ts'
 import { freeze } from './freeze.ts'
-import type { OutputPart } from './job-runner.ts'
 import { KeyedMap } from './keyed-map.ts'
 import { builtin, type Lineage, type LineageAction, type LineageFn } from './lineage.ts'
 import { steps } from './operators/builders.ts'
@@ -256,21 +255,6 @@ export abstract class DatasetActions<T> extends Dataset implements AsyncIterable
   async forEachPartition(fn: (elements: Elements<T>) => void, options: ActionOptions = {}): Promise<void> {
     const perPartition = builtin('forPartition', [this.fn(fn, 'forEachPartition')])
     await this.foldPartials({ kind: 'partition', fn: perPartition }, 'forEachPartition', options, () => {})
-  }
-
-  /**
-   * Writes `String(element)` and a newline for each element into a mesh directory, one part file per partition; the
-   * directory appears whole when the job is done. @throws ALREADY_EXISTS before anything runs
-   */
-  async saveAsTextFile(path: string, options: ActionOptions = {}): Promise<void> {
-    const { files } = this.environment
-    await files.checkOutput(path, options)
-    const parts: OutputPart[] = []
-    using _held = files.holdOutput?.(() => parts)
-    await this.foldPartials({ kind: 'saveText', path }, 'saveAsTextFile', options, part =>
-      parts.push(part as OutputPart),
-    )
-    await files.commitOutput(path, parts, options)
   }
 
   /** Resolves files where the lineage has any; runs no job. */

@@ -97,6 +97,8 @@ function describe(plan: Plan, id: NodeId): string {
       return `${counted(node.count, 'number')} from ${node.start}${node.step === 1 ? '' : ` by ${node.step}`}`
     case 'textFile':
       return node.path
+    case 'files':
+      return `${counted(node.files.length, 'file')} of ${node.path}`
     case 'steps':
       return describeSteps(plan, node)
     case 'union':

@@ -3,6 +3,7 @@ import type { AbortOptions } from '../base/deadline.ts'
 import { pack } from '../base/wire.ts'
 import { capture, encodeClosure } from './closure/index.ts'
 import { invalid } from './dataset.ts'
+import { partsOf } from './file-layout.ts'
 import type { DatasetEnvironment } from './environment.ts'
 import {
   ancestry,
@@ -114,6 +115,21 @@ class Freezer {
         const splits = marks.splits
         return this.#node(
           { op: 'textFile', path: paths.join(','), splits, partitions: splits.length },
+          lineage,
+        )
+      }
+      case 'files': {
+        const { paths, layout, marks } = lineage
+        const { signal } = this.#options
+        if (marks.files === undefined) {
+          const found = await this.#environment.files.resolveFiles(paths, { signal })
+          marks.files ??= found
+        }
+        const parts = partsOf(marks.files, layout)
+        const files = marks.files.map(({ path, fileId, blocks }) => ({ path, fileId, blocks }))
+        const read = this.#function(lineage.read, lineage.label)
+        return this.#node(
+          { op: 'files', path: paths.join(','), files, parts, read, partitions: parts.length },
           lineage,
         )
       }
@@ -293,6 +309,7 @@ class Freezer {
         break
       case 'range':
       case 'textFile':
+      case 'files':
         break
       case 'steps':
       case 'coalesce':

@@ -1,6 +1,7 @@
 export { encodeRows } from './codec/index.ts'
 export * from './config.ts'
 export * from './context.ts'
+export { sizeOf, type FoundFile } from './file-layout.ts'
 export * from './job-runner.ts'
 export * from './jobs.machine.ts'
 export * from './messages.ts'

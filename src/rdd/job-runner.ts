@@ -1,4 +1,5 @@
 import type { AbortOptions } from '../base/deadline.ts'
+import type { FoundFile } from './file-layout.ts'
 import type { Plan, TextSplit } from './plan.ts'
 
 /** What datasets need of the mesh around them, as ports: `src/node` plugs in the mesh, tests and createLocal memory. */
@@ -32,13 +33,22 @@ export interface OutputPart {
   bytes: number
 }
 
+export interface CommitOptions extends AbortOptions {
+  /** Appended to the name of each part file, e.g. `.csv`. @default '' */
+  suffix?: string
+  /** What is there goes to the trash, in the same moment. @default false: ALREADY_EXISTS */
+  overwrite?: boolean
+}
+
 export interface FileResolver {
   /** Splits of all files, in the order of the paths, at least `minPartitions` of them where the bytes allow. Throws NOT_FOUND. */
   resolveText(paths: readonly string[], minPartitions: number, options?: AbortOptions): Promise<TextSplit[]>
+  /** The files themselves, in the same order. Throws NOT_FOUND. */
+  resolveFiles(paths: readonly string[], options?: AbortOptions): Promise<FoundFile[]>
   /** Throws ALREADY_EXISTS, so that a job fails before it runs and not after. */
   checkOutput(path: string, options?: AbortOptions): Promise<void>
   /** Keeps the parts saved so far until they are committed, however long the rest takes. Without it nothing ends them. */
   holdOutput?(parts: () => readonly OutputPart[]): Disposable
   /** Makes the saved parts visible, whole and at once, in partition order. */
-  commitOutput(path: string, parts: readonly OutputPart[], options?: AbortOptions): Promise<void>
+  commitOutput(path: string, parts: readonly OutputPart[], options?: CommitOptions): Promise<void>
 }

@@ -1,3 +1,4 @@
+import type { FileLayout, FoundFile } from './file-layout.ts'
 import type { Action, CombineSpec, PartitionerSpec, Step, TextSplit } from './plan.ts'
 
 /**
@@ -43,6 +44,8 @@ export interface Marks {
   keptAs: Set<string>
   /** Splits of a text file, once resolved: an RDD reads the version of the file that its first action saw. */
   splits?: TextSplit[]
+  /** The same of other files. */
+  files?: FoundFile[]
   /** Bounds of a range partitioning, once sampled (encoded rows). */
   bounds?: Uint8Array
   /** What a deferred operator was found to be. */
@@ -67,6 +70,7 @@ export type Lineage = LineageBase &
     | { op: 'parallelize'; slices: Uint8Array[] }
     | { op: 'range'; start: number; step: number; count: number; partitions: number }
     | { op: 'textFile'; paths: readonly string[]; minPartitions: number }
+    | { op: 'files'; paths: readonly string[]; layout: FileLayout; read: LineageFn }
     | { op: 'steps'; parent: Lineage; steps: readonly LineageStep[]; keepsPartitioner: boolean }
     | { op: 'union'; parents: readonly Lineage[] }
     /** Pairs brought together by key; narrow when the parent is already partitioned so. */
@@ -89,6 +93,7 @@ export function parentsOf(lineage: Lineage): readonly Lineage[] {
     case 'parallelize':
     case 'range':
     case 'textFile':
+    case 'files':
       return []
     case 'steps':
     case 'combine':

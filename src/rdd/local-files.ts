@@ -1,7 +1,10 @@
 import { createHash } from 'node:crypto'
+import { matchesGlob } from 'node:path'
+import { isPacked } from '../base/decoded.ts'
 import { ShoalError } from '../base/errors.ts'
-import type { FileResolver, OutputPart } from './job-runner.ts'
-import type { TextSplit } from './plan.ts'
+import { sizeOf, type FoundFile } from './file-layout.ts'
+import type { CommitOptions, FileResolver, OutputPart } from './job-runner.ts'
+import type { StoredBlock, TextSplit } from './plan.ts'
 
 /** Splits may be larger by this than an even cut, before one more is made (Hadoop's slop). */
 const SPLIT_SLOP = 1.1
@@ -35,26 +38,49 @@ export class LocalFiles implements FileResolver {
   }
 
   async resolveText(paths: readonly string[], minPartitions: number): Promise<TextSplit[]> {
-    const files = paths.flatMap(path => {
-      const found = this.list(path)
-      if (found.length === 0) throw notFound(path)
-      return found.map(file => this.read(file))
-    })
-    const total = files.reduce((sum, { byteLength }) => sum + byteLength, 0)
+    const files = await this.resolveFiles(paths)
+    const total = files.reduce((sum, { blocks }) => sum + sizeOf(blocks), 0)
     const goal = Math.max(1, total / minPartitions)
-    return files.flatMap(content => this.#split(content, goal))
+    return files.flatMap(file => split(file, goal))
+  }
+
+  /** Each file is one block; its id is that of its content: an RDD goes on reading the version it began with. */
+  async resolveFiles(paths: readonly string[]): Promise<FoundFile[]> {
+    return paths.flatMap(path => {
+      const found = this.#visible(path)
+      if (found.length === 0) throw notFound(path)
+      return found.map((file): FoundFile => {
+        const content = this.read(file)
+        const fileId = createHash('sha256').update(content).digest('hex').slice(0, 32)
+        const blockId = `${fileId}-0-local`
+        this.#blocks.set(blockId, content)
+        const blocks = [{ blockId, bytes: content.byteLength }]
+        return { path: file, fileId, blocks, cut: 'lines', packed: isPacked(content) }
+      })
+    })
+  }
+
+  #visible(path: string): string[] {
+    if (this.#contents.has(path)) return [path]
+    const matching = [...this.#contents.keys()].filter(file => matchesGlob(file, path))
+    const files = matching.length > 0 ? matching.sort() : this.list(path)
+    return files.filter(file => !/\/[._][^/]*$/.test(file))
   }
 
   async checkOutput(path: string): Promise<void> {
     if (this.list(path).length > 0) throw new ShoalError('ALREADY_EXISTS', { path }, `${path} exists already`)
   }
 
-  async commitOutput(path: string, parts: readonly OutputPart[]): Promise<void> {
+  async commitOutput(path: string, parts: readonly OutputPart[], options: CommitOptions = {}): Promise<void> {
+    const { suffix = '', overwrite = false } = options
+    if (!overwrite) await this.checkOutput(path)
+    for (const old of this.list(path)) this.#contents.delete(old)
     for (const { file } of parts) {
       const staged = `${path}/${file}`
-      this.#contents.set(staged, this.#uncommitted.get(staged) ?? new Uint8Array())
+      this.#contents.set(staged + suffix, this.#uncommitted.get(staged) ?? new Uint8Array())
       this.#uncommitted.delete(staged)
     }
+    this.#contents.set(`${path}/_SUCCESS`, new Uint8Array())
   }
 
   stage(directory: string, file: string, content: Uint8Array): void {
@@ -66,24 +92,15 @@ export class LocalFiles implements FileResolver {
     if (content === undefined) throw notFound(blockId)
     return content
   }
+}
 
-  /** The file id is that of its content: an RDD goes on reading the version it began with. */
-  #split(content: Uint8Array, goalBytes: number): TextSplit[] {
-    const fileId = createHash('sha256').update(content).digest('hex').slice(0, 32)
-    const blockId = `${fileId}-0-local`
-    this.#blocks.set(blockId, content)
-    const blockBytes = content.byteLength
-    const count = Math.max(1, Math.ceil(blockBytes / goalBytes / SPLIT_SLOP))
-    const cut = (i: number): number => Math.floor((i * blockBytes) / count)
-    return Array.from({ length: count }, (_, i) => ({
-      fileId,
-      block: 0,
-      blockId,
-      start: cut(i),
-      end: cut(i + 1),
-      blockBytes,
-    }))
-  }
+function split({ fileId, blocks, packed }: FoundFile, goalBytes: number): TextSplit[] {
+  const [{ blockId, bytes: blockBytes }] = blocks as [StoredBlock]
+  const common = { fileId, block: 0, blockId, blockBytes }
+  if (packed) return [{ ...common, start: 0, end: blockBytes, packed: blocks }]
+  const count = Math.max(1, Math.ceil(blockBytes / goalBytes / SPLIT_SLOP))
+  const cut = (i: number): number => Math.floor((i * blockBytes) / count)
+  return Array.from({ length: count }, (_, i) => ({ ...common, start: cut(i), end: cut(i + 1) }))
 }
 
 function notFound(path: string): ShoalError<'NOT_FOUND'> {

@@ -95,7 +95,8 @@ export class LocalRunner implements JobRunner {
         return outcome
       }
       case 'result':
-        if (plan.action.kind === 'saveText') this.#stage(plan.action.path, outcome, written)
+        if (plan.action.kind === 'saveText' || plan.action.kind === 'saveBytes')
+          this.#stage(plan.action.path, outcome, written)
         return outcome
     }
   }

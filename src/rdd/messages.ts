@@ -173,7 +173,7 @@ export const runTasks = message({
     plan: bytes.exactOptional(),
     requester,
     /** Directory that the result tasks write their part files below, when the action saves. */
-    save: z.string().exactOptional(),
+    save: z.object({ path: z.string(), format: z.enum(['lines', 'csv', 'binary']) }).exactOptional(),
     /** Name of the map outputs that the tasks make: `<session>/<fingerprint>`. */
     output: z.string().exactOptional(),
     stage,

@@ -1,11 +1,12 @@
 import { encodeRows } from './codec/index.ts'
 import { invalid } from './dataset.ts'
-import { DatasetActions, empty, type ActionOptions } from './dataset-actions.ts'
+import { empty, type ActionOptions } from './dataset-actions.ts'
+import { DatasetSinks } from './dataset-sinks.ts'
 import { builtin, type LineageAction } from './lineage.ts'
 import { StatCounter, type Stats, type StatSummary } from './stat-counter.ts'
 
 /** Actions on numbers: they exist where the elements are numbers. */
-export abstract class NumericActions<T> extends DatasetActions<T> {
+export abstract class NumericActions<T> extends DatasetSinks<T> {
   /** 0 of nothing. */
   async sum(this: NumericActions<number>, options: ActionOptions = {}): Promise<number> {
     let sum = 0

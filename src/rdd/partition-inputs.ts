@@ -1,4 +1,5 @@
 import { narrowInputs } from './plan-graph.ts'
+import { blocksRead } from './file-layout.ts'
 import type { NodeId, Plan } from './plan.ts'
 
 export interface PartitionInputs {
@@ -16,7 +17,12 @@ export function partitionInputs(plan: Plan, root: NodeId, partition: number): Pa
     if (node.cached) inputs.cached.push({ fingerprint: node.fingerprint, partition: index })
     if (node.op === 'textFile') {
       const split = node.splits[index]
-      if (split !== undefined) inputs.blocks.push(split.blockId)
+      if (split?.packed !== undefined) inputs.blocks.push(...split.packed.map(({ blockId }) => blockId))
+      else if (split !== undefined) inputs.blocks.push(split.blockId)
+    }
+    if (node.op === 'files') {
+      for (const range of node.parts[index] ?? [])
+        inputs.blocks.push(...blocksRead(node.files[range.file]!, range))
     }
     for (const input of narrowInputs(plan, id, index)) walk(input.node, input.partition)
   }

@@ -6,6 +6,7 @@ import { JOBS } from './config.ts'
 import type {
   Action,
   CombineSpec,
+  FileRange,
   FunctionRef,
   PartitionerSpec,
   Plan,
@@ -64,6 +65,8 @@ const combine: z.ZodType<CombineSpec> = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('group') }),
 ])
 
+const storedBlock = z.object({ blockId: text, bytes: count })
+
 const split: z.ZodType<TextSplit> = z.object({
   fileId: text,
   block: count,
@@ -71,7 +74,11 @@ const split: z.ZodType<TextSplit> = z.object({
   start: count,
   end: count,
   blockBytes: count,
+  packed: z.array(storedBlock).exactOptional(),
 })
+
+const storedFile = z.object({ path: text, fileId: text, blocks: z.array(storedBlock) })
+const fileRange = z.object({ file: count, start: count, end: count })
 
 const base = {
   partitions: count,
@@ -87,6 +94,14 @@ const node: z.ZodType<PlanNode> = z.discriminatedUnion('op', [
   z.object({ ...base, op: z.literal('parallelize'), slices: z.array(bytes) }),
   z.object({ ...base, op: z.literal('range'), start: integer, step: integer, count }),
   z.object({ ...base, op: z.literal('textFile'), path: text, splits: z.array(split) }),
+  z.object({
+    ...base,
+    op: z.literal('files'),
+    path: text,
+    files: z.array(storedFile),
+    parts: z.array(z.array(fileRange)),
+    read: functionRef,
+  }),
   z.object({ ...base, op: z.literal('steps'), parent: count, steps: z.array(step) }),
   z.object({ ...base, op: z.literal('union'), parents: z.array(count) }),
   z.object({ ...base, op: z.literal('shuffle'), parent: count, by: partitioner, combine }),
@@ -106,6 +121,11 @@ const action: z.ZodType<Action> = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('forEach'), fn: functionRef }),
   z.object({ kind: z.literal('partition'), fn: functionRef }),
   z.object({ kind: z.literal('saveText'), path: text }),
+  z.object({
+    kind: z.literal('saveBytes'),
+    path: text,
+    format: z.enum(['lines', 'csv', 'binary']),
+  }),
 ])
 
 const plan: z.ZodType<Plan> = z.object({
@@ -168,6 +188,9 @@ function contradictionIn(plan: Plan): string | undefined {
     ) {
       return `node ${id} brings together parents that are partitioned differently`
     }
+    if (node.op === 'files' && node.parts.some(ranges => ranges.some(range => !isWithin(node, range)))) {
+      return `node ${id} reads beyond the end of a file`
+    }
     if (node.op === 'prune' && node.kept.some(kept => kept >= plan.nodes[node.parent]!.partitions)) {
       return `node ${id} keeps a partition that its parent does not have`
     }
@@ -181,6 +204,11 @@ function contradictionIn(plan: Plan): string | undefined {
   return undefined
 }
 
+function isWithin({ files }: PlanNode & { op: 'files' }, { file, start, end }: FileRange): boolean {
+  const blocks = files[file]?.blocks
+  return blocks !== undefined && start <= end && end <= blocks.reduce((sum, { bytes }) => sum + bytes, 0)
+}
+
 /** What the number of partitions of a node follows from; where nothing forces it, what it says. */
 function derivedPartitions(plan: Plan, node: PlanNode): number {
   switch (node.op) {
@@ -190,6 +218,8 @@ function derivedPartitions(plan: Plan, node: PlanNode): number {
       return node.partitions
     case 'textFile':
       return node.splits.length
+    case 'files':
+      return node.parts.length
     case 'steps':
       return plan.nodes[node.parent]!.partitions
     case 'union':

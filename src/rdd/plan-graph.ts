@@ -5,6 +5,7 @@ export function parentIds(node: PlanNode): readonly NodeId[] {
     case 'parallelize':
     case 'range':
     case 'textFile':
+    case 'files':
       return []
     case 'steps':
     case 'shuffle':
@@ -32,6 +33,7 @@ export function narrowInputs(plan: Plan, id: NodeId, partition: number): Partiti
     case 'parallelize':
     case 'range':
     case 'textFile':
+    case 'files':
     case 'shuffle':
       return []
     case 'steps':

@@ -72,6 +72,28 @@ export interface TextSplit {
   end: number
   /** Whole length of the block. */
   blockBytes: number
+  /** The blocks of a whole file in gzip or zstd, which only one task can read; the range is then that of all of them. */
+  packed?: StoredBlock[]
+}
+
+export interface StoredBlock {
+  blockId: string
+  bytes: number
+}
+
+/** One version of a file, as its blocks. */
+export interface StoredFile {
+  path: string
+  fileId: string
+  blocks: StoredBlock[]
+}
+
+/** Bytes [start, end) of a file of the node. */
+export interface FileRange {
+  /** Index in the node's files. */
+  file: number
+  start: number
+  end: number
 }
 
 interface NodeBase {
@@ -97,6 +119,8 @@ export type PlanNode = NodeBase &
     /** Slice i holds start + k·step for k in [floor(i·n/p), floor((i+1)·n/p)), n = count. */
     | { op: 'range'; start: number; step: number; count: number }
     | { op: 'textFile'; path: string; splits: TextSplit[] }
+    /** Partition p: what `read(FileInput, signal)` makes of each of the ranges of parts[p], an async iterable of arrays of rows. */
+    | { op: 'files'; path: string; files: StoredFile[]; parts: FileRange[][]; read: FunctionRef }
     | { op: 'steps'; parent: NodeId; steps: Step[] }
     /** Partitions of the parents one after the other. */
     | { op: 'union'; parents: NodeId[] }
@@ -132,6 +156,8 @@ export type Action<Fn = FunctionRef> =
   | { kind: 'partition'; fn: Fn }
   /** String(element) + '\n', UTF-8, written as part file of the mesh directory `path`; one row: {file, bytes}. */
   | { kind: 'saveText'; path: string }
+  /** The same of elements that are bytes already. */
+  | { kind: 'saveBytes'; path: string; format: 'lines' | 'csv' | 'binary' }
 
 export interface Plan {
   version: 1

@@ -1,4 +1,4 @@
-import type { TextSplit } from './plan.ts'
+import type { StoredBlock, TextSplit } from './plan.ts'
 
 export interface TextBlock {
   fileId: string
@@ -6,6 +6,8 @@ export interface TextBlock {
   block: number
   blockId: string
   bytes: number
+  /** All blocks of its file, when that is compressed: it is one split then. */
+  packed?: StoredBlock[]
 }
 
 /** The last split of a block may be so much larger than the others, before one more is made (Hadoop's FileInputFormat). */
@@ -15,7 +17,9 @@ const SPLIT_SLOP = 1.1
 export function textSplits(blocks: readonly TextBlock[], minPartitions: number): TextSplit[] {
   const total = blocks.reduce((sum, block) => sum + block.bytes, 0)
   const goalBytes = Math.max(1, Math.ceil(total / minPartitions))
-  return blocks.flatMap(({ fileId, block, blockId, bytes }) => {
+  return blocks.flatMap(({ fileId, block, blockId, bytes, packed }) => {
+    if (packed !== undefined)
+      return [{ fileId, block, blockId, start: 0, end: bytes, blockBytes: bytes, packed }]
     const splits: TextSplit[] = []
     let start = 0
     while ((bytes - start) / goalBytes > SPLIT_SLOP) {

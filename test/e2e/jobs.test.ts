@@ -114,12 +114,13 @@ test('saveAsTextFile makes the directory appear whole, and refuses one that is t
   await saving
   saved.abort()
   await watching
-  // Never some of the parts: none, or all eight.
-  expect([...seen].filter(count => count !== 0 && count !== 8)).toEqual([])
+  // Never some of the parts: none, or all eight and the marker.
+  expect([...seen].filter(count => count !== 0 && count !== 9)).toEqual([])
   const lines = await mesh!.textFile('/saved').collect()
   expect(lines).toEqual(Array.from({ length: 1_000 }, (_, number) => `line ${number}`))
   await expect(mesh!.range(3).saveAsTextFile('/saved')).rejects.toMatchObject({ code: 'ALREADY_EXISTS' })
-  const [first] = await mesh!.fs.ls('/saved')
+  const [marker, first] = await mesh!.fs.ls('/saved')
+  expect(marker).toMatchObject({ name: '_SUCCESS', sizeBytes: 0 })
   expect(await textOf(mesh!.fs.get(first!.path))).toMatch(/^line 0\n/)
 })
 

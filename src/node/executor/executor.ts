@@ -39,7 +39,7 @@ import { EXECUTOR } from '../config.ts'
 import { collect, type Deliver } from '../relay.ts'
 import { inChunks } from './chunks.ts'
 import { OutputStore } from './output-store.ts'
-import { PartFiles, type StoredPart } from './part-files.ts'
+import { PartFiles, type PartTarget, type StoredPart } from './part-files.ts'
 import { PartitionCache } from './partition-cache.ts'
 import { ResultHandOver } from './result-hand-over.ts'
 import { shortened } from './shorten-error.ts'
@@ -58,7 +58,7 @@ export interface ExecutorPorts {
     signal: AbortSignal,
   ): AsyncIterable<Uint8Array>
   /** Stores a part file of a saved dataset, durably but not visible before the whole is committed. */
-  putPart(path: string, source: AsyncIterable<Uint8Array>): Promise<StoredPart>
+  putPart(part: PartTarget, source: AsyncIterable<Uint8Array>): Promise<StoredPart>
   deliver: Deliver
   log: Logger
 }
@@ -86,7 +86,7 @@ type ResultOutcome = Extract<TaskOutcome, { type: 'result' }>
 interface Job {
   session: string
   requester: Requester
-  save: string | undefined
+  save: RunTasks['save'] | undefined
   plan: Promise<Uint8Array>
   kept: { fingerprint: string; partition: number }[]
 }
@@ -125,7 +125,7 @@ export class Executor {
       signal: this.#closing.signal,
       log: ports.log,
     })
-    this.#parts = new PartFiles((path, source) => ports.putPart(path, source))
+    this.#parts = new PartFiles((part, source) => ports.putPart(part, source))
     this.#pool = new WorkerPool({
       workers: options.workers,
       oldSpaceMb: options.oldSpaceMb,
@@ -376,12 +376,12 @@ export class Executor {
     return { ...outcome, bytes, rows: 1, checksum: crc32(bytes) }
   }
 
-  #partPath(task: RunningTask): string {
+  #partPath(task: RunningTask): PartTarget {
     const { partition, term, attempt } = task.input.id
-    const save = this.#jobs.get(task.jobId)?.save ?? ''
+    const { path, format } = this.#jobs.get(task.jobId)?.save ?? { path: '', format: 'lines' }
     const part = `part-${String(partition).padStart(5, '0')}`
     const job = task.jobId.replaceAll('/', '-')
-    return `${save}/_attempts/${job}/${part}.${term}.${attempt}`
+    return { path: `${path}/_attempts/${job}/${part}.${term}.${attempt}`, format }
   }
 
   /** Reports to whoever leads now; a new leader that asked for the inventory since has it from there. */

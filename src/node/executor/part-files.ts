@@ -1,9 +1,16 @@
 import { ShoalError } from '../../base/index.ts'
+import type { FileFormat } from '../../dht/index.ts'
 
 /** A part file that is stored durably but not visible yet: `file` is what commits it. */
 export interface StoredPart {
   file: string
   bytes: number
+}
+
+/** The name of an attempt's part file, and where it may be cut. */
+export interface PartTarget {
+  path: string
+  format: FileFormat
 }
 
 interface Part {
@@ -15,23 +22,23 @@ interface Part {
 
 /** The part files that running tasks write into the mesh: streamed while the task runs, durable when it ends. */
 export class PartFiles {
-  readonly #putPart: (path: string, source: AsyncIterable<Uint8Array>) => Promise<StoredPart>
+  readonly #putPart: (target: PartTarget, source: AsyncIterable<Uint8Array>) => Promise<StoredPart>
   readonly #open = new Map<string, Part>()
 
-  constructor(putPart: (path: string, source: AsyncIterable<Uint8Array>) => Promise<StoredPart>) {
+  constructor(putPart: (target: PartTarget, source: AsyncIterable<Uint8Array>) => Promise<StoredPart>) {
     this.#putPart = putPart
   }
 
   /** Resolves when the next bytes may come. */
-  async write(key: string, path: string, bytes: Uint8Array): Promise<void> {
+  async write(key: string, target: PartTarget, bytes: Uint8Array): Promise<void> {
     let part = this.#open.get(key)
-    if (part === undefined) this.#open.set(key, (part = openPart(source => this.#putPart(path, source))))
+    if (part === undefined) this.#open.set(key, (part = openPart(source => this.#putPart(target, source))))
     await part.push(bytes)
   }
 
   /** Ends the file; an empty partition has an empty file. */
-  async close(key: string, path: string): Promise<StoredPart> {
-    const part = this.#open.get(key) ?? openPart(source => this.#putPart(path, source))
+  async close(key: string, target: PartTarget): Promise<StoredPart> {
+    const part = this.#open.get(key) ?? openPart(source => this.#putPart(target, source))
     this.#open.delete(key)
     part.end()
     return await part.done

@@ -1,4 +1,4 @@
-import type { FileId } from '../../base/index.ts'
+import { decoded, type FileId } from '../../base/index.ts'
 import {
   FileClient,
   type ClientPutOptions,
@@ -8,7 +8,6 @@ import {
 } from '../../dht/index.ts'
 import { checksumOf, type FileChecksum } from './checksum.ts'
 import { copyTree, type TreeCopyOptions } from './copy-tree.ts'
-import { decoded } from './decoded.ts'
 import {
   downloadFile,
   downloadTree,

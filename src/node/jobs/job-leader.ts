@@ -35,6 +35,7 @@ import {
   type JobProgress,
   type JobsCommand,
   type JobSpec,
+  type Action,
   type Plan,
   type Requester,
   type SchedulerEffect,
@@ -400,7 +401,7 @@ export class JobLeader {
           shuffles: effect.shuffles,
           tasks: effect.tasks,
           ...(first && job.planBytes.byteLength <= JOBS.inlinePlanBytes ? { plan: job.planBytes } : {}),
-          ...(isResult && action.kind === 'saveText' ? { save: action.path } : {}),
+          ...(isResult ? saved(action) : {}),
           ...(output === undefined ? {} : { output }),
         },
         { timeoutMs: JOB_LEADER.runTimeoutMs },
@@ -483,4 +484,11 @@ export class JobLeader {
       this.#ports.log.debug({ peer, type: type.name, error: toWire(error) }, 'an executor could not be told')
     })
   }
+}
+
+/** Where and as what the result tasks of an action write their part files. */
+function saved(action: Action): Pick<z.infer<typeof runTasks.request>, 'save'> {
+  if (action.kind === 'saveText') return { save: { path: action.path, format: 'lines' } }
+  if (action.kind === 'saveBytes') return { save: { path: action.path, format: action.format } }
+  return {}
 }

@@ -1,7 +1,8 @@
+import { decoded } from '../../base/decoded.ts'
 import { ShoalError } from '../../base/errors.ts'
 import { decodeBatches, RowEncoder } from '../codec/index.ts'
 import { narrowInputs, type PartitionOf } from '../plan-graph.ts'
-import type { NodeId, PlanNode } from '../plan.ts'
+import type { NodeId, PlanNode, TextSplit } from '../plan.ts'
 import type { TaskPorts } from '../task.ts'
 import { AggregationTable } from './aggregation-table.ts'
 import {
@@ -16,6 +17,7 @@ import { pairsBlock, rangeBlock, rowsBlock, type Block, type SourceShape } from 
 import { branchOf, invalid, nodeOf, operatorName, type Branch, type BranchStep } from './branch.ts'
 import { reduceSideSink } from './combine-sinks.ts'
 import { ENGINE } from './config.ts'
+import { fileInput, type FileReader } from './file-input.ts'
 import type { SinkCode } from './fused-loop.ts'
 import { Pipeline, type ResolvedStep, type SinkHooks } from './pipeline.ts'
 import { RowIterator } from './row-iterator.ts'
@@ -27,6 +29,7 @@ import {
   type GroupState,
   type RowsState,
 } from './sinks.ts'
+import { streamedBlocks, type StreamFunction } from './stream-step.ts'
 import type { TaskContext } from './task-context.ts'
 import { firstByteOf, TextLines } from './text-lines.ts'
 
@@ -126,6 +129,8 @@ export class BranchRunner {
       }
       case 'textFile':
         return this.#lines(node, partition)
+      case 'files':
+        return this.#files(node, partition)
       case 'shuffle':
         return this.#shuffled(leaf, node, partition)
       case 'cogroup':
@@ -162,9 +167,36 @@ export class BranchRunner {
     return bytes
   }
 
+  #files(node: Node<'files'>, partition: number): BlockSource {
+    const ranges = node.parts[partition]
+    if (ranges === undefined) throw invalid(`${node.label} ${node.path} has no partition ${partition}`)
+    const operator = operatorName(node)
+    const read = this.#task.function(node.read) as FileReader
+    const task = this.#task
+    const open: StreamFunction = async function* (_none, _partition, signal) {
+      for (const { file, ...range } of ranges) {
+        if (signal.aborted) return
+        yield* read(fileInput(task, node.files[file]!, range, operator), signal)
+      }
+    }
+    const blocks = streamedBlocks(open, nothing(), this.#task)
+    return { kind: 'stream', blocks, memory: this.#task.holding(operator) }
+  }
+
+  /** A file in gzip or zstd: one task reads it all. */
+  #packedLines(node: Node<'textFile'>, { fileId, packed = [], end }: TextSplit): BlockSource {
+    const operator = operatorName(node)
+    const input = fileInput(this.#task, { path: node.path, fileId, blocks: packed }, { start: 0, end }, operator)
+    const memory = this.#task.holding(operator)
+    const lines = new TextLines({ start: 0, end: Number.MAX_SAFE_INTEGER }, memory)
+    const chunks = decoded(node.path, input.bytes(0, end))
+    return { kind: 'chunks', chunks, decoder: lineDecoder(lines), memory: this.#task.holding(operator) }
+  }
+
   #lines(node: Node<'textFile'>, partition: number): BlockSource {
     const split = node.splits[partition]
     if (split === undefined) throw invalid(`textFile ${node.path} has no split ${partition}`)
+    if (split.packed !== undefined) return this.#packedLines(node, split)
     const { blockId, blockBytes } = split
     const operator = operatorName(node)
     const lines = new TextLines(split, this.#task.holding(operator))
@@ -312,3 +344,5 @@ async function* inTwoLater(
   if (more === null) return
   for await (const chunk of more) yield count(chunk)
 }
+
+async function* nothing(): AsyncGenerator<never, void, undefined> {}

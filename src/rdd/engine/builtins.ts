@@ -1,6 +1,8 @@
 import { compileFunction } from 'node:vm'
 import { ShoalError } from '../../base/errors.ts'
 import type { FunctionRef } from '../plan.ts'
+import { FILE_READERS } from './file-readers.ts'
+import { FILE_WRITERS } from './file-writers.ts'
 import { SAMPLING_BUILTINS } from './sampling-builtins.ts'
 import { type BuiltinMaker, SHARED_BUILTINS } from './shared-builtins.ts'
 import { SKETCH_BUILTINS } from './sketch-builtins.ts'
@@ -84,6 +86,8 @@ const SHARED: Record<string, BuiltinMaker> = {
   ...SAMPLING_BUILTINS,
   ...SKETCH_BUILTINS,
   ...STREAM_BUILTINS,
+  ...FILE_READERS,
+  ...FILE_WRITERS,
 }
 
 /**

@@ -96,6 +96,18 @@ export const textSink: SinkCode = {
   parts: { cutText },
 }
 
+export const bytesSink: SinkCode = {
+  open: '',
+  body: x => `takeBytes(state,${x});`,
+  close: '',
+  parts: { takeBytes },
+}
+
+function takeBytes(state: TextState, bytes: Uint8Array): void {
+  state.bytes += bytes.length
+  state.chunks.push(bytes)
+}
+
 export function cutText(state: TextState, text: string): void {
   if (text === '') return
   const chunk = Buffer.from(text, 'utf8')

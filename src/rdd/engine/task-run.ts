@@ -16,6 +16,7 @@ import {
   foldSink,
   forEachSink,
   takeSink,
+  bytesSink,
   textSink,
   type BucketState,
   type CountState,
@@ -82,9 +83,10 @@ export class TaskRun {
       case 'partition':
         return this.#runner.encode(branch, name, () => this.#wholePartition(action.fn))
       case 'saveText':
-        break
+        return this.#save(branch, 'saveText', textSink)
+      case 'saveBytes':
+        return this.#save(branch, 'saveBytes', bytesSink)
     }
-    return this.#saveText(branch)
   }
 
   async #fold(branch: Branch, fn: FunctionRef, state: FoldState): Promise<FoldState> {
@@ -108,11 +110,11 @@ export class TaskRun {
     return { op: 'mapPartitions', fn: asOneRow, operator: 'the action' }
   }
 
-  async #saveText(branch: Branch): Promise<RowEncoder> {
+  async #save(branch: Branch, name: string, sink: SinkCode): Promise<RowEncoder> {
     const state: TextState = { text: '', chunks: [], bytes: 0 }
     const slice = (): Promise<void> | undefined =>
       state.chunks.length === 0 ? undefined : this.#write(state)
-    await this.#runner.drive(branch, { name: 'saveText', sink: () => textSink, state, hooks: { slice } })
+    await this.#runner.drive(branch, { name, sink: () => sink, state, hooks: { slice } })
     cutText(state, state.text)
     await this.#write(state)
     this.#task.metrics.bytesWritten += state.bytes

@@ -383,6 +383,35 @@ describe('namespace: outputs of jobs', () => {
     expect(log.namespace.blocksOf('/res/out/part-00000.txt')).toHaveLength(2)
   })
 
+  it('replaces what is there in the same entry, to the trash, with a marker; a refused commit leaves it', () => {
+    const log = new Log()
+    const out = { type: 'commit-output', path: '/out' } as const
+    const commit = (winner: string, number: number, extra: object = {}): string =>
+      log.code({
+        ...out,
+        winner,
+        parts: [write(log, number, 1)],
+        overwrite: true,
+        marker: fileIdOf(90 + number),
+        ...extra,
+      })
+    expect(commit('one', 1)).toBe('ok')
+    expect(commit('one', 2)).toBe('ok')
+    const first = ['/out/', '/out/_SUCCESS', '/out/part-00000']
+    expect(log.paths()).toEqual(first)
+    expect(log.namespace.blocksOf('/out/part-00000')[0]!.blockId).toBe(blockIdOf(fileIdOf(1), 0, 'a'))
+    expect(commit('two', 3, { parts: [{ fileId: fileIdOf(77), blockCount: 1 }] })).toBe('LEASE_LOST')
+    expect(commit('two', 4, { marker: fileIdOf(1) })).toBe('BAD_MESSAGE')
+    expect(commit('two', 5, { overwrite: false })).toBe('ALREADY_COMMITTED')
+    expect(log.namespace.blocksOf('/out/part-00000')[0]!.blockId).toBe(blockIdOf(fileIdOf(1), 0, 'a'))
+    expect(commit('two', 6)).toBe('ok')
+    expect(log.namespace.blocksOf('/out/part-00000')[0]!.blockId).toBe(blockIdOf(fileIdOf(6), 0, 'a'))
+    expect(log.code({ type: 'mv', from: '/out', to: '/kept' })).toBe('ok')
+    expect(log.code({ type: 'undelete', path: '/out' })).toBe('ok')
+    expect(log.namespace.blocksOf('/out/part-00000')[0]!.blockId).toBe(blockIdOf(fileIdOf(1), 0, 'a'))
+    expect(log.namespace.blocksOf('/out/_SUCCESS')).toEqual([])
+  })
+
   it('shows nothing when a part is incomplete, lost its lease, or the path is taken', () => {
     const log = new Log()
     const [good, half] = [write(log, 1, 1), write(log, 2, 1)]

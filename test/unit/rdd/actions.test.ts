@@ -244,7 +244,12 @@ describe('effects', () => {
   test('saveAsTextFile writes lines that textFile reads back, one part a partition', async () => {
     const local = createLocal()
     await local.parallelize(['a', 'ü', '', 'd'], 3).saveAsTextFile('/out')
-    expect(local.files.list('/out').length).toBe(3)
+    expect(local.files.list('/out')).toEqual([
+      '/out/_SUCCESS',
+      '/out/part-00000',
+      '/out/part-00001',
+      '/out/part-00002',
+    ])
     expect(await local.textFile('/out').collect()).toEqual(['a', 'ü', '', 'd'])
     await local.parallelize([1, null, 2.5], 1).saveAsTextFile('/numbers')
     expect(await local.textFile('/numbers').collect()).toEqual(['1', 'null', '2.5'])

@@ -1,9 +1,17 @@
 import { createGunzip, createZstdDecompress } from 'node:zlib'
 import { Readable } from 'node:stream'
-import { ShoalError } from '../../base/index.ts'
+import { ShoalError } from './errors.ts'
 
 const GZIP = [0x1f, 0x8b]
 const ZSTD = [0x28, 0xb5, 0x2f, 0xfd]
+
+/** So many of the first bytes tell. */
+export const PACKED_HEAD_BYTES = ZSTD.length
+
+/** True for the beginning of a gzip or zstd file. */
+export function isPacked(head: Uint8Array): boolean {
+  return [GZIP, ZSTD].some(magic => magic.every((byte, at) => head[at] === byte))
+}
 
 /**
  * The bytes without their compression, which the first bytes tell (gzip, zstd), not the name; what is not compressed comes as it is.
