@@ -70,6 +70,7 @@ export interface ErrorDetails {
   TASK_OOM: { peer: string; stage: number; partition: number; limitBytes: number }
   TASK_MEMORY: { operator: string; bytes: number; limitBytes: number }
   TASK_TIMEOUT: { peer: string; stage: number; partition: number; timeoutMs: number }
+  TASK_NONDETERMINISTIC: { job: string; shuffle: string }
   TASK_POISON: { stage: number; partition: number; peers: string[] }
   FETCH_FAILED: { shuffle: string; map: number; peer: string }
   JOB_UNKNOWN: { job: string }

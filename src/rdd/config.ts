@@ -16,6 +16,16 @@ export const SCHEDULER = {
    * own (as `spark.locality.wait`; shorter, since a worker is free every few milliseconds or the wait is not worth it).
    */
   localityWaitMs: 500,
+  /** Of a stage's tasks, done before slow ones are tried a second time elsewhere (Spark's `spark.speculation.quantile`)… */
+  speculationQuantile: 0.75,
+  /** …when they have run for so many times the median of the others… */
+  speculationMultiplier: 2,
+  /** …and for so long: a shorter delay is not worth a worker. */
+  speculationMinMs: 1_000,
+  /** Waiting tasks looked through for one with a place near its input, before any one goes anywhere. */
+  lookAheadMax: 512,
+  /** A requester is told of progress this often, and nothing of a job that is over sooner. */
+  progressEveryMs: 200,
   /** Ended jobs that a leader remembers, so that a plan that comes late does not begin them again; the oldest go first. */
   endedMax: 1_000,
   /** Reports kept of a peer whose inventory is still awaited; later ones are dropped, and their tasks run again. */

@@ -26,6 +26,8 @@ export interface JobSpec {
   keptAt: Record<number, Record<number, string[]>>
   /** Stage id → partition → blockId → holders, handed through to the task. */
   holders: Record<number, Record<number, Record<string, string[]>>>
+  /** The tasks of the result stage act on the world outside (`forEach`): no second attempt beside one that runs. */
+  runsOnce: boolean
   /** Result partitions that the requester has already. */
   accepted: number[]
 }

@@ -1,6 +1,6 @@
 import { invariant, type WireError } from '../base/errors.ts'
 import { SCHEDULER } from './config.ts'
-import { JobState, type TaskState } from './job-state.ts'
+import { JobState, type TaskState, type Waiting } from './job-state.ts'
 import { OutputRegistry } from './output-registry.ts'
 import type { JobSpec, SchedulerEffect, SchedulerEvent, SealedOutput } from './scheduler-types.ts'
 import { attemptKey, type Stage, type TaskId } from './task.ts'
@@ -9,17 +9,11 @@ const NOBODY: ReadonlySet<string> = new Set()
 
 type TaskEnded = Extract<SchedulerEvent, { type: 'task-ended' }>
 
-interface Waiting {
-  stage: Stage
-  task: TaskState
-}
-
 interface Queue {
   job: JobState
-  waiting: Waiting[]
-  /** How many of `waiting` have been looked at: rooms only fill up meanwhile, so what had no place near will not get one. */
-  seen: number
-  /** Those of them that have no place near their input. */
+  /** Looked at once: rooms only fill up meanwhile, so what had no place near will not get one. */
+  waiting: Iterator<Waiting>
+  /** Those looked at that have no place near their input. */
   elsewhere: Waiting[]
   running: number
 }
@@ -69,7 +63,20 @@ export class Scheduler {
   }
 
   step(event: SchedulerEvent, nowMs: number): SchedulerEffect[] {
+    return this.stepAll([event], nowMs)
+  }
+
+  /** What came together is looked at together, and followed by one round of handing out. */
+  stepAll(events: readonly SchedulerEvent[], nowMs: number): SchedulerEffect[] {
     this.#effects = []
+    for (const event of events) this.#on(event, nowMs)
+    this.#assign(nowMs)
+    // What is idle now has nothing better to do.
+    if (events.some(({ type }) => type === 'tick')) this.#speculate(nowMs)
+    return this.#effects
+  }
+
+  #on(event: SchedulerEvent, nowMs: number): void {
     switch (event.type) {
       case 'executor-joined':
         this.#onExecutorJoined(event.peer, event.workers)
@@ -90,7 +97,7 @@ export class Scheduler {
         this.#onAccepted(event.jobId, event.partitions)
         break
       case 'result-lost':
-        this.#onResultLost(event.jobId, event.partition, event.peer)
+        this.#onResultLost(event.jobId, event.partition)
         break
       case 'job-closed':
         this.#onClosed(event.jobId)
@@ -108,8 +115,6 @@ export class Scheduler {
         this.#onTick(nowMs)
         break
     }
-    this.#assign(nowMs)
-    return this.#effects
   }
 
   /** The jobs that are not closed, for `shoal jobs`. */
@@ -150,7 +155,7 @@ export class Scheduler {
     const over = new Set<string>()
     for (const output of event.outputs) {
       if (output.shuffle !== undefined) {
-        this.#outputs.add(output.shuffle.key, output.shuffle.map, event.peer, output.checksum)
+        this.#addOutput(output.shuffle.key, output.shuffle.map, event.peer, output.checksum)
         continue
       }
       const job = this.#jobs.get(output.jobId)
@@ -170,7 +175,7 @@ export class Scheduler {
       if (this.#ended.has(jobId)) over.add(jobId)
       else if (job === undefined)
         this.#orphans.set(`${jobId} ${attemptKey(id)}`, { jobId, id, peer: event.peer, untilMs })
-      else this.#adopt(job, id, event.peer)
+      else this.#adopt(job, id, event.peer, nowMs)
     }
     for (const job of this.#jobs.values()) this.#cancelDone(job)
     // It was away when they ended.
@@ -180,16 +185,15 @@ export class Scheduler {
     for (const report of early?.reports ?? []) this.#onTaskEnded(report, nowMs)
   }
 
-  #adopt(job: JobState, id: TaskId, peer: string): void {
+  #adopt(job: JobState, id: TaskId, peer: string, nowMs: number): void {
     const executor = this.#executors.get(peer)
     const task = job.task(id)
     if (executor === undefined || task === undefined) return
     if (job.finished || job.isDone(id, this.#outputs)) {
-      this.#effects.push({ type: 'cancel-tasks', peer, jobId: job.spec.jobId, ids: [id] })
+      this.#cancel(job.spec.jobId, peer, id)
       return
     }
-    task.running.set(attemptKey(id), { id, peer })
-    job.changed = true
+    job.begin(task, attemptKey(id), { id, peer, startedMs: nowMs })
     executor.running.add(`${job.spec.jobId} ${attemptKey(id)}`)
   }
 
@@ -211,11 +215,12 @@ export class Scheduler {
     }
     const job = new JobState(spec)
     job.nearMs = nowMs
+    job.reportedMs = nowMs
     this.#jobs.set(spec.jobId, job)
     for (const [key, orphan] of this.#orphans) {
       if (orphan.jobId !== spec.jobId) continue
       this.#orphans.delete(key)
-      this.#adopt(job, orphan.id, orphan.peer)
+      this.#adopt(job, orphan.id, orphan.peer, nowMs)
     }
     for (const [key, sealed] of this.#sealedResults) {
       if (sealed.output.jobId !== spec.jobId) continue
@@ -240,7 +245,7 @@ export class Scheduler {
     executor.running.delete(`${jobId} ${key}`)
     // A map output is worth keeping even when its job is over: it belongs to the session.
     if (outcome.type === 'map-output') {
-      this.#outputs.add(outcome.shuffle, id.partition, peer, outcome.checksum)
+      this.#addOutput(outcome.shuffle, id.partition, peer, outcome.checksum)
     }
     const job = this.#jobs.get(jobId)
     if (job === undefined) {
@@ -253,8 +258,10 @@ export class Scheduler {
     }
     const task = job.task(id)
     if (task === undefined) return
-    const awaited = task.running.delete(key)
-    job.changed = true
+    const attempt = job.end(task, key)
+    const awaited = attempt !== undefined
+    if (awaited && (outcome.type === 'map-output' || outcome.type === 'result'))
+      job.took(id.stage, nowMs - attempt.startedMs)
     switch (outcome.type) {
       case 'map-output':
         this.cancelAttempts(job, task)
@@ -269,12 +276,41 @@ export class Scheduler {
       // attempt means nothing.
       case 'failed':
         if (!awaited) break
+        job.again(id.stage, task)
         if (outcome.fetch !== undefined) this.#onFetchFailed(job, task, outcome.fetch, outcome.error)
         else this.#onUserError(job, task, peer, outcome.error)
         break
       case 'worker-died':
-        if (awaited) this.#onWorkerDied(job, task, id, peer, outcome.error)
+        if (!awaited) break
+        job.again(id.stage, task)
+        this.#onWorkerDied(job, task, id, peer, outcome.error)
         break
+    }
+  }
+
+  /** A map output that differs from what was there before: what was computed from that one is computed again, whole. */
+  #addOutput(shuffle: string, map: number, peer: string, checksum: number): void {
+    if (this.#outputs.add(shuffle, map, peer, checksum)) this.restartReaders(shuffle, new Set())
+  }
+
+  protected restartReaders(shuffle: string, seen: Set<string>): void {
+    if (seen.has(shuffle)) return
+    seen.add(shuffle)
+    for (const job of this.#jobs.values()) {
+      for (const { stage, tasks } of job.readersOf(shuffle)) {
+        if (stage.sink.kind === 'result') {
+          if (job.hasBegunResults && !job.finished) this.#fail(job, nondeterministic(job.spec.jobId, shuffle))
+          continue
+        }
+        for (const task of tasks.values()) {
+          if (task.running.size === 0) continue
+          this.cancelAttempts(job, task)
+          job.again(stage.id, task)
+        }
+        const { key } = job.spec.shuffles[stage.sink.node]!
+        this.#outputs.dropShuffle(key)
+        this.restartReaders(key, seen)
+      }
     }
   }
 
@@ -332,8 +368,8 @@ export class Scheduler {
   }
 
   /** The requester could not fetch it where it is sealed: whatever became of it there, it is made again. */
-  #onResultLost(jobId: string, partition: number, peer: string): void {
-    this.#jobs.get(jobId)?.loseResult(partition, peer)
+  #onResultLost(jobId: string, partition: number): void {
+    this.#jobs.get(jobId)?.loseResult(partition)
   }
 
   /** The requester has all it wants, whether or not this leader was told of each result. */
@@ -406,14 +442,15 @@ export class Scheduler {
   protected cancelAttempts(job: JobState, task: TaskState): void {
     for (const [key, attempt] of task.running) {
       this.#executors.get(attempt.peer)?.running.delete(`${job.spec.jobId} ${key}`)
-      this.#effects.push({
-        type: 'cancel-tasks',
-        peer: attempt.peer,
-        jobId: job.spec.jobId,
-        ids: [attempt.id],
-      })
+      this.#cancel(job.spec.jobId, attempt.peer, attempt.id)
+      job.end(task, key)
     }
-    task.running.clear()
+  }
+
+  #cancel(jobId: string, peer: string, id: TaskId): void {
+    const last = this.#effects.at(-1)
+    if (last?.type === 'cancel-tasks' && last.peer === peer && last.jobId === jobId) last.ids.push(id)
+    else this.#effects.push({ type: 'cancel-tasks', peer, jobId, ids: [id] })
   }
 
   /** A job that the requester had begun and does not list is over: its end was told to a leader that was none any more. */
@@ -462,14 +499,38 @@ export class Scheduler {
   #assign(nowMs: number): void {
     const queues: Queue[] = []
     let waitingTotal = 0
+    let room = 0
+    for (const executor of this.#executors.values())
+      room += Math.max(0, executor.workers * SCHEDULER.queueDepthMax - executor.running.size)
+    if (room > 0) {
+      for (const job of this.#jobs.values()) {
+        if (job.finished) continue
+        const waiting = job.waitingAbout(this.#outputs)
+        waitingTotal += waiting
+        if (waiting > 0)
+          queues.push({ job, waiting: job.waiting(this.#outputs), elsewhere: [], running: job.running })
+      }
+      if (waitingTotal > 0) this.#handOut(queues, waitingTotal, nowMs)
+    }
+    for (const job of this.#jobs.values()) {
+      if (job.changed && !job.finished && nowMs - job.reportedMs >= SCHEDULER.progressEveryMs)
+        this.#report(job, nowMs)
+    }
+  }
+
+  /** Slow tasks get a second attempt where a worker has nothing else to do. */
+  #speculate(nowMs: number): void {
+    const batches = new Map<string, Extract<SchedulerEffect, { type: 'run-tasks' }>>()
     for (const job of this.#jobs.values()) {
       if (job.finished) continue
-      const waiting = job.waiting(this.#outputs)
-      waitingTotal += waiting.length
-      if (waiting.length > 0) queues.push({ job, waiting, seen: 0, elsewhere: [], running: job.running })
+      for (const { stage, task } of job.stragglers(this.#outputs, nowMs)) {
+        const [running] = task.running.values()
+        const others = [...this.#executors.keys()].filter(peer => peer !== running!.peer)
+        const peer = this.#roomiest(others, task, ({ workers, running: busy }) => workers - busy.size)
+        if (peer !== undefined) this.#start(job, stage, task, peer, batches, nowMs)
+      }
     }
-    if (waitingTotal > 0 && this.#executors.size > 0) this.#handOut(queues, waitingTotal, nowMs)
-    for (const job of this.#jobs.values()) if (job.changed && !job.finished) this.#report(job)
+    this.#effects.push(...batches.values())
   }
 
   #handOut(queues: Queue[], waitingTotal: number, nowMs: number): void {
@@ -486,7 +547,7 @@ export class Scheduler {
         open = open.filter(candidate => candidate !== queue)
         continue
       }
-      this.#start(queue.job, next.stage, next.task, next.peer, batches)
+      this.#start(queue.job, next.stage, next.task, next.peer, batches, nowMs)
       queue.running += 1
       room -= 1
     }
@@ -510,8 +571,15 @@ export class Scheduler {
     nowMs: number,
   ): (Waiting & { peer: string }) | undefined {
     const { job, waiting, elsewhere } = queue
-    while (queue.seen < waiting.length) {
-      const each = waiting[queue.seen++]!
+    while (elsewhere.length < SCHEDULER.lookAheadMax) {
+      const { done, value: each } = waiting.next()
+      if (done === true) break
+      if (job.runsAnywhere(each.stage)) {
+        if (each.task.running.size > 0) continue
+        const anywhere = this.#roomiest(this.#executors.keys(), each.task, roomOf)
+        if (anywhere !== undefined) return { ...each, peer: anywhere }
+        continue
+      }
       const kept = job.keptAt(each.stage, each.task)
       const near = kept.length > 0 ? kept : job.spec.preferred[each.stage.id]?.[each.task.partition]
       const peer = this.#roomiest(near ?? [], each.task, roomOf)
@@ -523,7 +591,8 @@ export class Scheduler {
       return { ...each, peer }
     }
     for (let each = elsewhere.shift(); each !== undefined; each = elsewhere.shift()) {
-      if (this.#waitsForKept(job, each, nowMs)) continue
+      // It may be in the queue twice, when it has failed before.
+      if (each.task.running.size > 0 || this.#waitsForKept(job, each, nowMs)) continue
       const peer = this.#roomiest(this.#executors.keys(), each.task, roomOf)
       if (peer !== undefined) return { ...each, peer }
     }
@@ -568,6 +637,7 @@ export class Scheduler {
     task: TaskState,
     peer: string,
     batches: Map<string, Extract<SchedulerEffect, { type: 'run-tasks' }>>,
+    nowMs: number,
   ): void {
     const id: TaskId = {
       stage: stage.id,
@@ -578,8 +648,7 @@ export class Scheduler {
     job.started += 1
     if (task.attempts > 0 || task.wasDone) job.retried += 1
     task.attempts += 1
-    task.running.set(attemptKey(id), { id, peer })
-    job.changed = true
+    job.begin(task, attemptKey(id), { id, peer, startedMs: nowMs })
     this.#executors.get(peer)!.running.add(`${job.spec.jobId} ${attemptKey(id)}`)
     const batchKey = `${peer} ${job.spec.jobId} ${stage.id}`
     let batch = batches.get(batchKey)
@@ -595,8 +664,9 @@ export class Scheduler {
     batch.tasks.push({ id, holders: job.spec.holders[stage.id]?.[task.partition] ?? {} })
   }
 
-  #report(job: JobState): void {
+  #report(job: JobState, nowMs: number): void {
     job.changed = false
+    job.reportedMs = nowMs
     this.#effects.push({
       type: 'progress',
       jobId: job.spec.jobId,
@@ -615,6 +685,7 @@ export class Scheduler {
       }
     }
     for (const job of this.#jobs.values()) {
+      if (!job.finished) job.assertInvariants(this.#outputs)
       for (const task of job.tasks()) {
         invariant(!(task.done && task.running.size > 0), `a done task of ${job.spec.jobId} still runs`)
         for (const { peer } of task.running.values()) {
@@ -646,6 +717,16 @@ function cancellation(jobId: string, reason: string): WireError {
     code: 'JOB_CANCELLED',
     message: `job ${jobId} was cancelled: ${reason}`,
     details: { job: jobId, reason },
+  }
+}
+
+function nondeterministic(jobId: string, shuffle: string): WireError {
+  return {
+    code: 'TASK_NONDETERMINISTIC',
+    message:
+      `a lost map output of job ${jobId} came out different when it was computed again, after results of the old one had been ` +
+      'handed over: a closure uses time, chance or outside state; make it depend on its input alone, or checkpoint before it',
+    details: { job: jobId, shuffle },
   }
 }
 

@@ -273,7 +273,11 @@ export class JobLeader {
         if (best.length > 0) preferredHere[partition] = best
       }
     }
-    return { jobId, name, session, requester, stages, shuffles, preferred, keptAt, holders, accepted }
+    const { action } = plan
+    const runsOnce =
+      action.kind === 'forEach' || (action.kind === 'partition' && action.fn.kind === 'closure')
+    const where = { preferred, keptAt, holders }
+    return { jobId, name, session, requester, stages, shuffles, ...where, runsOnce, accepted }
   }
 
   #tick(): void {

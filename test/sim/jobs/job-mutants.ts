@@ -21,6 +21,14 @@ export const JOB_MUTANTS: Record<string, { mutant: () => JobMutant; harm: RegExp
     }),
     harm: /still runs|no task says so/,
   },
+  'goes on with what was computed from a map output that has changed since': {
+    mutant: () => ({
+      scheduler: class extends Scheduler {
+        protected override restartReaders(): void {}
+      },
+    }),
+    harm: /different computations/,
+  },
   'accepts a result twice': { mutant: () => ({ acceptsTwice: true }), harm: /accepted twice/ },
   'takes a sealed result for an accepted one': {
     mutant: () => ({

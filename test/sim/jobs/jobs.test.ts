@@ -5,7 +5,7 @@ import { runJobSeed } from './run-job-seed.ts'
 const SEEDS = 500
 const SEEDS_PER_TEST = 100
 /** Each planted bug must show within so many seeds. */
-const MUTANT_SEEDS = 1_000
+const MUTANT_SEEDS = 6_000
 
 /** More seeds: `npm run test:sim -- --jobs --seeds 100000`. */
 describe('simulated jobs on 1 to 5 peers', () => {

@@ -59,7 +59,7 @@ export class SimLeader {
       shuffles[sink.node] = { key, maps: partitions.length }
     }
     const requester = { client: 'requester', relay: 'requester', epoch: 0 }
-    const fixed = { jobId, name: jobId, session, requester, stages, shuffles, accepted }
+    const fixed = { jobId, name: jobId, session, requester, stages, shuffles, accepted, runsOnce: false }
     this.step({ type: 'job-submitted', job: { ...fixed, preferred: {}, keptAt: {}, holders: {} } })
   }
 

@@ -351,7 +351,9 @@ export class SimPeer implements End {
       if (bucket === undefined) missing ??= { node, map, peer: holder.name }
       return bucket ?? 0
     })
-    if (missing === undefined) return value
+    if (missing === undefined) {
+      return run.stage.sink.kind === 'shuffle' ? this.#world.requester.whim(task.jobId, id, value) : value
+    }
     const error: WireError = { code: 'FETCH_FAILED', message: 'map output is gone', details: { ...missing } }
     return { type: 'failed', error, fetch: missing }
   }

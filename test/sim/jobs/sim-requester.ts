@@ -5,10 +5,12 @@ import { planStages } from '../../../src/rdd/planner.ts'
 import type { TaskId } from '../../../src/rdd/task.ts'
 import { check } from '../check.ts'
 import type { End } from './job-network.ts'
-import { oracle, randomPlan } from './job-plans.ts'
+import { oracle, randomPlan, whimsical } from './job-plans.ts'
 import type { JobWorld } from './job-world.ts'
 import type { SimLeader } from './sim-leader.ts'
 import type { SimPeer } from './sim-peer.ts'
+
+type FaultKind = 'error' | 'kills the worker' | 'changes'
 
 interface Job {
   jobId: string
@@ -19,7 +21,11 @@ interface Job {
   lost: Map<number, SimPeer>
   state: 'open' | 'done' | 'failed' | 'cancelled'
   /** The user's own fault: one task that always fails, or always kills its worker. */
-  fault: { kind: 'error' | 'kills the worker'; stage: number; partition: number } | undefined
+  fault: { kind: FaultKind; stage: number; partition: number } | undefined
+  /** What a map output that is never the same came to, each time. */
+  nonces: number[]
+  /** Elections before it began. */
+  term: number
   error: WireError | undefined
 }
 
@@ -96,10 +102,11 @@ export class SimRequester implements End {
     const known = chance < 0.3 ? pick(random, this.#plans) : undefined
     const plan = known ?? randomPlan(random, `plan${this.jobs.size}`)
     let fault: Job['fault']
-    if (chance > 0.85) {
+    if (chance > 0.78) {
       const stage = pick(random, planStages(plan))!
       const partition = pick(random, stage.partitions)!
-      fault = { kind: chance > 0.93 ? 'kills the worker' : 'error', stage: stage.id, partition }
+      const kind = chance > 0.93 ? 'kills the worker' : chance > 0.85 ? 'error' : 'changes'
+      fault = { kind, stage: stage.id, partition }
     } else this.#plans.push(plan)
     const expected = oracle(plan)
     const job: Job = {
@@ -110,6 +117,8 @@ export class SimRequester implements End {
       lost: new Map(),
       state: 'open',
       fault,
+      nonces: [],
+      term: this.#world.leader?.term ?? 0,
       error: undefined,
     }
     this.jobs.set(jobId, job)
@@ -133,9 +142,19 @@ export class SimRequester implements End {
     for (const peer of this.#world.peers) this.#world.network.close(this.name, peer.name)
   }
 
-  faultOf(jobId: string, id: TaskId): 'error' | 'kills the worker' | undefined {
+  /** What the map output is worth this time. */
+  whim(jobId: string, id: TaskId, value: number): number {
+    const { fault, nonces } = this.jobs.get(jobId)!
+    if (fault?.kind !== 'changes' || fault.stage !== id.stage || fault.partition !== id.partition)
+      return value
+    nonces.push(below(this.#world.random, 1_000_000))
+    return whimsical(value, nonces.at(-1)!)
+  }
+
+  faultOf(jobId: string, id: TaskId): Exclude<FaultKind, 'changes'> | undefined {
     const { fault } = this.jobs.get(jobId)!
-    if (fault?.stage === id.stage && fault.partition === id.partition) return fault.kind
+    if (fault?.stage === id.stage && fault.partition === id.partition && fault.kind !== 'changes')
+      return fault.kind
     // Bad luck strikes a task once: twice would be poison.
     const key = `${jobId} ${id.stage} ${id.partition}`
     if (this.#unlucky.has(key) || this.#world.random.next() > 0.02) return undefined
@@ -184,8 +203,16 @@ export class SimRequester implements End {
 
   /** Every job has come to the end that it deserves. */
   verify(): void {
-    for (const { jobId, state, fault, error, accepted, expected } of this.jobs.values()) {
+    for (const job of this.jobs.values()) {
+      const { jobId, state, fault, error, accepted, expected } = job
       if (state === 'cancelled') continue
+      if (fault?.kind === 'changes') {
+        check(
+          state === 'done' || error?.code === 'TASK_NONDETERMINISTIC',
+          `${jobId} ${state} with ${error?.code}`,
+        )
+        continue
+      }
       const codes: ErrorCode[] =
         fault === undefined ? [] : fault.kind === 'error' ? ['TASK_FAILED'] : ['TASK_POISON']
       check(
@@ -231,13 +258,29 @@ export class SimRequester implements End {
   #accept(job: Job, partition: number, value: number): void {
     check(!job.accepted.has(partition), `partition ${partition} of ${job.jobId} is accepted twice`)
     const right = job.expected.get(partition)
-    check(value === right, `partition ${partition} of ${job.jobId} is ${value}, not ${right}`)
+    check(
+      value === right || job.fault?.kind === 'changes',
+      `partition ${partition} of ${job.jobId} is ${value}, not ${right}`,
+    )
     job.accepted.set(partition, value)
     job.lost.delete(partition)
     if (job.accepted.size < job.expected.size) return
     job.state = 'done'
+    this.#verifyWhim(job)
     this.#world.note(this.name, `${job.jobId} done`)
     this.#tellEnd(job)
+  }
+
+  /** However often the map output changed: all results come from one and the same. What a leader has seen, the next one cannot know. */
+  #verifyWhim({ jobId, plan, accepted, fault, nonces, term }: Job): void {
+    if (fault?.kind !== 'changes' || term !== this.#world.leader?.term) return
+    const { sink } = planStages(plan)[fault.stage]!
+    if (sink.kind !== 'shuffle') return
+    const isOfOne = nonces.some(nonce => {
+      const expected = oracle(plan, { shuffle: sink.node, map: fault.partition, nonce })
+      return [...accepted].every(([partition, value]) => expected.get(partition) === value)
+    })
+    check(isOfOne, `${jobId} has results of different computations of one map output`)
   }
 
   #submit(job: Job): void {

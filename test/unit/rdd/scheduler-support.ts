@@ -147,12 +147,13 @@ interface JobShape {
   stages: number[]
   preferred?: JobSpec['preferred']
   keptAt?: JobSpec['keptAt']
+  runsOnce?: boolean
   accepted?: number[]
 }
 
 /** A chain of stages. Shuffle node of stage s is s · 2 + 1; its key is the same for every job of the session. */
 export function jobOf(shape: JobShape): JobSpec {
-  const { jobId = 's/1', session = 's', preferred = {}, keptAt = {}, accepted = [] } = shape
+  const { jobId = 's/1', session = 's', preferred = {}, keptAt = {}, runsOnce = false, accepted = [] } = shape
   const last = shape.stages.length - 1
   const shuffles: JobSpec['shuffles'] = {}
   const stages = shape.stages.map((count, id): Stage => {
@@ -177,6 +178,7 @@ export function jobOf(shape: JobShape): JobSpec {
     shuffles,
     preferred,
     keptAt,
+    runsOnce,
     holders: {},
     accepted,
   }
