@@ -5,12 +5,12 @@ import type { Identify } from '@libp2p/identify'
 import type { Libp2p, PrivateKey } from '@libp2p/interface'
 import { tcp } from '@libp2p/tcp'
 import type { TCPSocketOptions } from '@libp2p/tcp'
-import { tls } from '@libp2p/tls'
 import { yamux } from '@libp2p/yamux'
 import { createLibp2p } from 'libp2p'
 import { ShoalError } from '../../base/index.ts'
 import type { Logger } from '../../base/index.ts'
 import { admitted } from './admission.ts'
+import { meshTls } from './mesh-tls.ts'
 
 export interface HostOptions {
   key: PrivateKey
@@ -63,7 +63,7 @@ export async function createHost(options: HostOptions): Promise<Host> {
       privateKey: options.key,
       addresses: { listen, ...(announce !== undefined && { announce: [...announce] }) },
       transports: [tcp({ listenOpts: { noDelay: true }, dialOpts })],
-      connectionEncrypters: [admitted(tls(), options.secret, options.logger)],
+      connectionEncrypters: [admitted(meshTls(), options.secret, options.logger)],
       streamMuxers: [
         yamux({
           maxInboundStreams: STREAMS_MAX,
