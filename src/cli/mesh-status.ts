@@ -89,20 +89,18 @@ export function describeLeader(status: PeerStatus): string[] {
   const sets: string[] = []
   if (voters.length < votersTarget)
     sets.push(yellow(`${voters.length} of ${counted(votersTarget, 'voter')}, more are being added`))
-  else sets.push(`${counted(voters.length, 'voter')}: ${green('ready')}`)
-  if (here < voters.length)
-    sets.push(
-      red(
-        `${voters
-          .filter(voter => !isHere(voter))
-          .map(nameOf)
-          .join(', ')} ${voters.length - here === 1 ? 'is' : 'are'} not reachable`,
-      ),
-    )
-  if (spare > 0) sets.push(`${spare} more may be lost`)
-  else if (spare === 0) sets.push(voters.length === 1 ? 'it may not be lost' : yellow('no more may be lost'))
-  else sets.push(red(`${counted(-spare, 'more voter')} must come back`))
-  return [leads, `${sets.join('; ')} (${voters.map(nameOf).toSorted(byName).join(', ')})`]
+  const gone = voters.filter(voter => !isHere(voter)).map(nameOf)
+  if (gone.length > 0) sets.push(red(`${gone.join(', ')} ${gone.length === 1 ? 'is' : 'are'} not reachable`))
+  else if (voters.length >= votersTarget) sets.push(green('ready'))
+  const more = gone.length > 0 ? ' more' : ''
+  if (spare > 0) sets.push(`${spare}${more} may be lost`)
+  else if (spare === 0)
+    sets.push(voters.length === 1 ? 'it may not be lost' : yellow(`no${more || 'ne'} may be lost`))
+  else sets.push(red(`${counted(-spare, 'voter')} must come back`))
+  return [
+    leads,
+    `${counted(voters.length, 'voter')} (${voters.map(nameOf).toSorted(byName).join(', ')}): ${sets.join('; ')}`,
+  ]
 }
 
 /** What is stored, how safe it is, and how full the disks are. */
@@ -130,7 +128,11 @@ function describeFiles({ status: { files, members }, peers }: MeshReport): strin
     parts.push(yellow(`${lost} ${lost === 1 ? 'copy' : 'copies'} gone from disk, being made again`))
   if (parts.length === 0 && files.blocks === 0) parts.push('nothing is stored yet')
   else if (parts.length === 0) {
-    const isCertain = members.every(({ state, liveness }) => state !== 'up' || liveness === 'alive')
+    const isSilent = (peer: string): boolean =>
+      peers.some(({ peerId, vitals }) => peerId === peer && vitals === undefined)
+    const isCertain = members.every(
+      ({ peerId, state, liveness }) => state !== 'up' || (liveness === 'alive' && !isSilent(peerId)),
+    )
     parts.push(isCertain ? green('all there') : 'none is known to be lost, but not all peers answer')
   }
   lines.push(`copies: ${parts.join('; ')}`)

@@ -2,6 +2,7 @@ import { sleep } from '../base/index.ts'
 import { describeError } from './error-report.ts'
 import { Interrupted } from './interrupt.ts'
 import { print } from './terminal.ts'
+import { humanTime } from './units.ts'
 
 export const WATCH_SECONDS_DEFAULT = 2
 
@@ -23,9 +24,7 @@ export async function watch<Seen>(
   const everyMs = (every === true ? WATCH_SECONDS_DEFAULT : every) * 1_000
   const isScreen = process.stdout.isTTY === true && !json
   const show = (text: string): void =>
-    print(
-      isScreen ? `${REDRAW}${new Date().toLocaleTimeString()}, every ${everyMs / 1_000} s\n\n${text}` : text,
-    )
+    print(isScreen ? `${REDRAW}${humanTime(Date.now())}, every ${everyMs / 1_000} s\n\n${text}` : text)
   try {
     const first = await look()
     if (isScreen) process.stdout.write(CLEAR)

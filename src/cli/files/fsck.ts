@@ -1,3 +1,4 @@
+import { hasCode } from '../../base/errors.ts'
 import type { CheckedBlock, CheckedFile } from '../../dht/index.ts'
 import type { Mesh } from '../../node/index.ts'
 import { attached } from '../attached.ts'
@@ -19,6 +20,8 @@ export interface FsckOptions {
 
 export interface FsckSums {
   files: number
+  /** Of those, files that are not healthy. */
+  bad: number
   partitions: number
   sizeBytes: number
   /** Partitions, by what is wrong with them; bad copies in `corrupt`. */
@@ -40,48 +43,73 @@ const EXPLAINED_MAX = 200
 export async function fsck(path: string, options: FsckOptions, settings: Settings): Promise<void> {
   await attached(settings, async (mesh, signal) => {
     using line = new StatusLine()
-    const ask = { signal, ...consistency(settings) }
     const sums = noSums()
     const told: CheckedFile[] = []
-    let bad = 0
-    const named = options.blocks === true || options.locations === true
-    const shows = options.files === true || named
     const unheard = unheardPeers(mesh, signal)
-    for await (const file of mesh.fs.fsck(path, { ...ask, ...(named && { blocks: true }) })) {
-      add(sums, file)
+    const onChecked = (): void => {
       if (sums.files % SHOW_EVERY_FILES === 0) line.show(`${path}: ${counted(sums.files, 'file')} checked …`)
-      const isBad = verdictOf(file) !== 'healthy'
-      if (isBad) bad++
-      if (!isBad && !shows) continue
-      const explain = isBad && !named && bad <= EXPLAINED_MAX
-      const whole = explain ? ((await blocksOf(mesh, file.path, ask)) ?? file) : file
+    }
+    const ask = { signal, ...consistency(settings) }
+    for await (const file of examine(mesh, path, { ...options, ask, sums, onChecked })) {
       if (settings.json) {
-        told.push(whole)
+        told.push(file)
         continue
       }
       line[Symbol.dispose]()
-      for (const text of describeChecked(whole, options)) print(text)
+      for (const text of describeChecked(file, options)) print(text)
     }
     line[Symbol.dispose]()
     const verdict = verdictOf(sums)
     const silent = await unheard
     if (settings.json) printJson({ path, verdict, sums, unheard: silent, files: told })
-    else {
-      print(describeSums(path, sums, silent))
-      if (bad > EXPLAINED_MAX && !named)
-        print(`  partitions are named of the first ${EXPLAINED_MAX} of ${bad} files only: --blocks names all`)
-    }
+    else print(describeSums(path, sums, silent))
     if (verdict !== 'healthy') process.exitCode = EXIT_FAILED
   })
 }
 
-/** One file with its partitions; undefined when it has gone meanwhile. */
-async function blocksOf(
+/** The same as text, for the REPL. */
+export async function fsckText(mesh: Mesh, path: string, signal: AbortSignal): Promise<string> {
+  const sums = noSums()
+  const lines: string[] = []
+  for await (const file of examine(mesh, path, { ask: { signal }, sums }))
+    lines.push(...describeChecked(file, {}))
+  return [...lines, describeSums(path, sums, await unheardPeers(mesh, signal))].join('\n')
+}
+
+type Ask = { signal: AbortSignal; consistency?: 'stale' }
+
+interface Examination extends FsckOptions {
+  ask: Ask
+  /** Filled on the way. */
+  sums: FsckSums
+  onChecked?: () => void
+}
+
+/** Files to be told of: all when asked for, else those that are not well, and of the first of these also which partitions. */
+async function* examine(
   mesh: Mesh,
   path: string,
-  ask: { signal: AbortSignal; consistency?: 'stale' },
-): Promise<CheckedFile | undefined> {
-  for await (const file of mesh.fs.fsck(path, { ...ask, blocks: true })) return file
+  { files, blocks, locations, ask, sums, onChecked }: Examination,
+): AsyncGenerator<CheckedFile, void> {
+  const named = blocks === true || locations === true
+  for await (const file of mesh.fs.fsck(path, { ...ask, ...(named && { blocks: true }) })) {
+    add(sums, file)
+    onChecked?.()
+    const isBad = verdictOf(file) !== 'healthy'
+    if (isBad) sums.bad++
+    else if (files !== true && !named) continue
+    const explains = isBad && !named && sums.bad <= EXPLAINED_MAX
+    yield explains ? ((await blocksOf(mesh, file.path, ask)) ?? file) : file
+  }
+}
+
+/** One file with its partitions; undefined when it has gone meanwhile. */
+async function blocksOf(mesh: Mesh, path: string, ask: Ask): Promise<CheckedFile | undefined> {
+  try {
+    for await (const file of mesh.fs.fsck(path, { ...ask, blocks: true })) return file
+  } catch (error) {
+    if (!hasCode(error, 'NOT_FOUND')) throw error
+  }
   return undefined
 }
 
@@ -92,7 +120,16 @@ async function unheardPeers(mesh: Mesh, signal: AbortSignal): Promise<string[]> 
 }
 
 export function noSums(): FsckSums {
-  return { files: 0, partitions: 0, sizeBytes: 0, underReplicated: 0, missing: 0, short: 0, corrupt: 0 }
+  return {
+    files: 0,
+    bad: 0,
+    partitions: 0,
+    sizeBytes: 0,
+    underReplicated: 0,
+    missing: 0,
+    short: 0,
+    corrupt: 0,
+  }
 }
 
 export function add(sums: FsckSums, file: CheckedFile): void {
@@ -101,7 +138,9 @@ export function add(sums: FsckSums, file: CheckedFile): void {
     sums[key] += file[key]
 }
 
-export function verdictOf(found: Omit<FsckSums, 'files' | 'partitions' | 'sizeBytes'>): Verdict {
+export function verdictOf(
+  found: Pick<FsckSums, 'underReplicated' | 'missing' | 'short' | 'corrupt'>,
+): Verdict {
   if (found.missing > 0) return 'damaged'
   return found.underReplicated + found.short + found.corrupt > 0 ? 'degraded' : 'healthy'
 }
@@ -173,7 +212,7 @@ export function describeSums(path: string, sums: FsckSums, unheard: readonly str
   const { red, yellow, green, bold } = colors
   const verdict = verdictOf(sums)
   const color = { healthy: green, degraded: yellow, damaged: red }[verdict]
-  const { files, partitions, sizeBytes, underReplicated, missing, short, corrupt } = sums
+  const { files, bad, partitions, sizeBytes, underReplicated, missing, short, corrupt } = sums
   const counts: [string, number][] = [
     ['without a living copy', missing],
     ['with too few copies', underReplicated],
@@ -185,6 +224,10 @@ export function describeSums(path: string, sums: FsckSums, unheard: readonly str
     ...counts.map(([what, count]) => `  ${count} ${what}`),
     `  ${corrupt} corrupt ${corrupt === 1 ? 'copy' : 'copies'}`,
   ]
+  if (bad > EXPLAINED_MAX)
+    lines.push(
+      `  partitions are named of the first ${EXPLAINED_MAX} of ${bad} bad files, or of all with --blocks`,
+    )
   if (unheard.length > 0)
     lines.push(yellow(`  ${unheard.join(', ')} did not say which of their copies are bad`))
   return lines.join('\n')

@@ -129,7 +129,8 @@ export function describeVerified(sums: VerifySums): string {
   const { files, partitions, good, corrupt, missing, unknown, mended } = sums
   const copies = good + corrupt + missing + unknown
   const of = `${counted(files, 'file')} in ${counted(partitions, 'partition')}`
-  if (good === copies) return `${colors.green('every copy is good')}: ${copies} of ${of}`
+  if (good === copies)
+    return `${colors.green(copies === 1 ? 'the copy is good' : `all ${copies} copies are good`)}: ${of}`
   const parts = [`${good} good`, `${corrupt} corrupt`, `${missing} gone`]
   if (corrupt + missing > 0) parts.push(`${mended} of them mended`)
   if (unknown > 0) parts.push(`${unknown} not verified`)

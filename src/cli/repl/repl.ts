@@ -7,6 +7,7 @@ import { hasCode, ShoalError } from '../../base/errors.ts'
 import { connect, type Mesh } from '../../node/index.ts'
 import { RDD } from '../../rdd/index.ts'
 import { describeError, EXIT_FAILED } from '../error-report.ts'
+import { Interrupted } from '../interrupt.ts'
 import { JobBar } from '../job/job-bar.ts'
 import { RunningJobs } from '../job/running-jobs.ts'
 import type { Settings } from '../settings.ts'
@@ -14,6 +15,7 @@ import { colors, note, print, shown } from '../terminal.ts'
 import { counted } from '../units.ts'
 import { complete, type Completions } from './completion.ts'
 import { Evaluator, INTERRUPTED, prepare, type Prepared } from './evaluator.ts'
+import { OPERATOR_COMMANDS } from './operator-commands.ts'
 import { IncompleteSnippet } from './snippet.ts'
 
 type Done = (error: Error | null, value?: unknown) => void
@@ -24,7 +26,8 @@ interface Key {
 }
 
 const MESH_HELP = `the mesh: make datasets with mesh.textFile(path), mesh.parallelize(data) or mesh.range(end);
-files are at mesh.fs (ls, put, get, head, …); ask with mesh.status() and mesh.jobs()`
+files are at mesh.fs (ls, put, get, head, fsck, …); ask with mesh.jobs() and mesh.report(),
+or type .status, .report or .fsck`
 
 const UNFINISHED = 'the input ends in the middle of a statement'
 
@@ -52,6 +55,7 @@ class Session {
   readonly #evaluator = new Evaluator(process.stdin)
   #snippets = 0
   #isAnswering = false
+  #asking: AbortController | undefined
   #isCancelling = false
   #onIdle: () => void = () => {}
   #hasFailed = false
@@ -82,12 +86,34 @@ class Session {
         void this.#complete(line, done)
       },
     })
+    this.#addOperatorCommands(server)
     explainDots(server)
     this.#holdKeys(server)
     this.#takeOverInterrupts(server)
     this.#catchStrays(() => server.displayPrompt(true))
     await keepHistory(server)
     await once(server, 'exit')
+  }
+
+  /** `.status` and the like; Ctrl-C gives one up. */
+  #addOperatorCommands(server: REPLServer): void {
+    for (const [name, { help, run }] of Object.entries(OPERATOR_COMMANDS)) {
+      const show = async (argument: string): Promise<void> => {
+        this.#isAnswering = true
+        this.#asking = new AbortController()
+        try {
+          note(await run(this.#mesh, argument.trim(), this.#asking.signal))
+        } catch (error) {
+          if (this.#asking.signal.aborted) note('interrupted')
+          else this.#report(error)
+        }
+        this.#asking = undefined
+        this.#isAnswering = false
+        server.displayPrompt()
+        this.#onIdle()
+      }
+      server.defineCommand(name, { help, action: argument => void show(argument) })
+    }
   }
 
   /** Input that is no terminal's: run to its end, silently but for results. Errors do not end it, but count. */
@@ -196,7 +222,8 @@ class Session {
     const usual = server.listeners('SIGINT')
     server.removeAllListeners('SIGINT')
     const onInterrupt = (): void => {
-      if (this.#evaluator.isBusy) this.#interrupt()
+      if (this.#asking !== undefined) this.#asking.abort(new Interrupted())
+      else if (this.#evaluator.isBusy) this.#interrupt()
       else for (const listener of usual) Reflect.apply(listener, server, [])
     }
     server.on('SIGINT', onInterrupt)

@@ -121,7 +121,7 @@ const shown = (report: MeshReport): string => plain(describeReport(report))
 describe('shoal status', () => {
   test('of a healthy mesh: who leads, how many voters may be lost, peers in the order of their numbers with load and disk', () => {
     const text = shown(REPORT)
-    expect(text).toMatch(/^p2 leads in term 4\n3 voters: ready; 1 more may be lost \(p1, p2, p10\)\n/)
+    expect(text).toMatch(/^p2 leads in term 4\n3 voters \(p1, p2, p10\): ready; 1 may be lost\n/)
     expect(text.match(/^p\d+(?= )/gm)).toEqual(['p2', 'p1', 'p2', 'p10'])
     expect(text).toMatch(
       /^p1 \* +voter +up +3\/4 +126 % +150 MiB +30\.0 MiB +90\.0 MiB +\/ip4\/10\.0\.0\.1\/tcp\/4001$/m,
@@ -136,14 +136,14 @@ describe('shoal status', () => {
     const members = [member(1), member(2, { liveness: 'dead' }), member(10, { liveness: 'suspect' })]
     const text = shown({ ...REPORT, status: { ...leaderless, members } })
     expect(text).toMatch(/^no leader \(term 4\): files and jobs wait/)
-    expect(text).toContain('p2, p10 are not reachable; 1 more voter must come back')
+    expect(text).toContain('3 voters (p1, p2, p10): p2, p10 are not reachable; 1 voter must come back')
     expect(text).toMatch(/^p10 +voter +suspect /m)
   })
 
   test('a mesh that still adds voters is not called ready, and one that may lose none says so', () => {
     const growing = { ...STATUS, voters: ['id-1'], votersTarget: 3 }
     expect(shown({ ...REPORT, status: growing })).toContain(
-      '1 of 3 voters, more are being added; it may not be lost (p1)',
+      '1 voter (p1): 1 of 3 voters, more are being added; it may not be lost',
     )
     const text = shown(withMembers(member(1), member(2), member(10, { state: 'down', liveness: 'dead' })))
     expect(text).toContain('p10 is not reachable; no more may be lost')
@@ -164,6 +164,7 @@ describe('shoal status', () => {
     expect(shown(withMembers(member(1), member(2), member(10, { liveness: 'suspect' })))).toContain(
       'none is known to be lost, but not all peers answer',
     )
+    expect(shown(withPeer(undefined))).toContain('none is known to be lost, but not all peers answer')
   })
 
   test('states tell draining, quarantined, back, and gone for good', () => {
@@ -340,6 +341,6 @@ describe('shoal fs verify', () => {
     const sums = { ...none }
     const replicas = [replica(1, 'good', 'good'), replica(2, 'good', 'good')]
     expect(count(sums, '/f', { index: 0, blockId: asBlockId('b'), bytes: 10, replicas })).toEqual([])
-    expect(plain(describeVerified(sums))).toBe('every copy is good: 2 of 1 file in 1 partition')
+    expect(plain(describeVerified(sums))).toBe('all 2 copies are good: 1 file in 1 partition')
   })
 })
