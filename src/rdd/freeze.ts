@@ -94,6 +94,9 @@ class Freezer {
   }
 
   async #freeze(lineage: Lineage): Promise<NodeId> {
+    const saved = lineage.marks.checkpoint?.lineage
+    // Not there when it was made while this very lineage was being frozen: then it is computed once more.
+    if (saved !== undefined && this.#ids.has(saved)) return this.#ids.get(saved)!
     switch (lineage.op) {
       case 'parallelize':
         return this.#node(

@@ -48,6 +48,8 @@ export interface Marks {
   files?: FoundFile[]
   /** Bounds of a range partitioning, once sampled (encoded rows). */
   bounds?: Uint8Array
+  /** A mesh directory that holds its elements, and the lineage that reads it: what it was computed from no longer matters. */
+  checkpoint?: { path: string; lineage: Lineage }
   /** What a deferred operator was found to be. */
   made?: Lineage
 }
@@ -89,6 +91,7 @@ export type Lineage = LineageBase &
   )
 
 export function parentsOf(lineage: Lineage): readonly Lineage[] {
+  if (lineage.marks.checkpoint !== undefined) return [lineage.marks.checkpoint.lineage]
   switch (lineage.op) {
     case 'parallelize':
     case 'range':

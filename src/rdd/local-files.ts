@@ -48,7 +48,7 @@ export class LocalFiles implements FileResolver {
   async resolveFiles(paths: readonly string[]): Promise<FoundFile[]> {
     return paths.flatMap(path => {
       const found = this.#visible(path)
-      if (found.length === 0) throw notFound(path)
+      if (found.length === 0 && this.list(unescaped(path)).length === 0) throw notFound(path)
       return found.map((file): FoundFile => {
         const content = this.read(file)
         const fileId = createHash('sha256').update(content).digest('hex').slice(0, 32)
@@ -61,9 +61,10 @@ export class LocalFiles implements FileResolver {
   }
 
   #visible(path: string): string[] {
-    if (this.#contents.has(path)) return [path]
+    const plain = unescaped(path)
+    if (this.#contents.has(plain)) return [plain]
     const matching = [...this.#contents.keys()].filter(file => matchesGlob(file, path))
-    const files = matching.length > 0 ? matching.sort() : this.list(path)
+    const files = matching.length > 0 ? matching.sort() : this.list(plain)
     return files.filter(file => !/\/[._][^/]*$/.test(file))
   }
 
@@ -101,6 +102,11 @@ function split({ fileId, blocks, packed }: FoundFile, goalBytes: number): TextSp
   const count = Math.max(1, Math.ceil(blockBytes / goalBytes / SPLIT_SLOP))
   const cut = (i: number): number => Math.floor((i * blockBytes) / count)
   return Array.from({ length: count }, (_, i) => ({ ...common, start: cut(i), end: cut(i + 1) }))
+}
+
+/** The path that is meant when it is no pattern. */
+function unescaped(path: string): string {
+  return path.replaceAll(/\\(.)/g, '$1')
 }
 
 function notFound(path: string): ShoalError<'NOT_FOUND'> {

@@ -1,4 +1,7 @@
-import type { Lineage } from './lineage.ts'
+import { randomUUID } from 'node:crypto'
+import { origin } from './dataset.ts'
+import type { ActionOptions } from './dataset-actions.ts'
+import { builtin, type Lineage } from './lineage.ts'
 import { PairOperators } from './pair-operators.ts'
 
 /**
@@ -28,6 +31,35 @@ export class RDD<T> extends PairOperators<T> {
     if (marks.keptAs.size > 0) this.environment.runner.forget([...marks.keptAs])
     marks.keptAs.clear()
     return this
+  }
+
+  /**
+   * Saves the elements in a mesh directory now, and reads them from there from then on, also in RDDs made from this one before:
+   * what they were computed from is not computed again, whoever dies. The directory is yours to remove. How pairs were
+   * partitioned is forgotten. @throws ALREADY_EXISTS, and what the job throws: then nothing has changed.
+   * @param path @default a new one in `/.checkpoints`
+   */
+  async checkpoint(path = `/.checkpoints/${randomUUID()}`, options: ActionOptions = {}): Promise<this> {
+    await this.saveAsObjectFile(path, { name: 'checkpoint', ...options })
+    const source = origin('checkpoint')
+    const paths = [path.replaceAll(/[\\*?[\]{}]/g, '\\$&')]
+    const lineage: Lineage = {
+      op: 'files',
+      ...source,
+      paths,
+      layout: { by: 'file' },
+      read: builtin('readObjects'),
+    }
+    this.lineage.marks.checkpoint = { path, lineage }
+    return this
+  }
+
+  isCheckpointed(): boolean {
+    return this.lineage.marks.checkpoint !== undefined
+  }
+
+  getCheckpointFile(): string | undefined {
+    return this.lineage.marks.checkpoint?.path
   }
 
   setName(name: string): this {

@@ -112,3 +112,21 @@ test('overwriting replaces the whole directory in one moment and keeps the old o
   const [trashed] = await mesh!.fs.trash()
   expect(trashed).toMatchObject({ path: '/over', files: 5 })
 })
+
+test('a checkpoint is read from the mesh when what it was computed from is gone', async () => {
+  const [mesh] = await cluster().clients(1)
+  await mesh!.fs.put('/gone.txt', bytesOf('one two\ntwo\n'))
+  const counts = mesh!
+    .textFile('/gone.txt')
+    .flatMap(line => line.split(' '))
+    .map(word => [word, 1] as const)
+    .reduceByKey((left, right) => left + right)
+  const sorted = counts.sortByKey()
+  await counts.checkpoint()
+  await mesh!.fs.rm('/gone.txt', { skipTrash: true })
+  expect(await sorted.collect()).toEqual([
+    ['one', 1],
+    ['two', 2],
+  ])
+  expect((await mesh!.fs.stat(counts.getCheckpointFile()!)).type).toBe('directory')
+})
