@@ -67,6 +67,7 @@ function program(): Command {
     .option('--key <file>', "the mesh's key file")
     .option('--json', 'print JSON, for programs')
     .option('--no-wait', 'do not wait for the mesh')
+    .option('--stale', 'reads may answer what the peer knows')
     .option('--debug', 'show stacks of errors')
   const commands = [
     upCommand(),

@@ -11,6 +11,8 @@ export interface Settings {
   json: boolean
   /** False: do not wait for the mesh to agree. */
   wait: boolean
+  /** Reads may answer what the attached peer knows, however old; without it, only with `--no-wait`. */
+  stale: boolean
   /** Show stacks. */
   debug: boolean
 }
@@ -25,6 +27,10 @@ export function shared(command: Command, ...examples: string[]): Command {
       '--no-wait',
       'do not wait for the mesh: no waiting for a leader, reads answer what the peer knows, up and down return at once',
     )
+    .option(
+      '--stale',
+      'reads may answer what the peer knows, also without a leader; how old that may be is said',
+    )
     .option('--debug', 'show stacks of errors')
     .addHelpText('after', `\nExample:\n${examples.map(example => `  $ ${example}`).join('\n')}`)
 }
@@ -38,12 +44,13 @@ export function settingsOf(command: Command): Settings {
       if (source === 'cli' && !(name in given)) given[name] = value
     }
   }
-  const { peer, key, json, wait, debug } = given
+  const { peer, key, json, wait, stale, debug } = given
   return {
     ...(typeof peer === 'string' && { peer }),
     ...(typeof key === 'string' && { key }),
     json: json === true,
     wait: wait !== false,
+    stale: stale === true || wait === false,
     debug: debug === true,
   }
 }

@@ -11,6 +11,7 @@ import {
   type VerifiedBlock,
 } from './messages.ts'
 import type { BlockStatus, FileStatus, NamespaceView } from './namespace-types.ts'
+import { handleRead } from './reads.ts'
 
 /** Blocks looked at for one page: what is answered in one go must not hold the peer up, nor be a long message. */
 const BLOCKS_MAX = 4_000
@@ -43,15 +44,13 @@ export class FileChecker {
   }
 
   register(transport: Transport): void {
-    transport.handle(fileCheck, async ({ head, signal }) => {
-      if (head.consistency !== 'stale') await this.#ports.readBarrier({ signal })
+    handleRead(transport, this.#ports, fileCheck, async (_, { head, signal }) => {
       const { of, unheard } = await this.#damagedNow(signal)
       return { ...this.#page(head, of), unheard }
     })
-    transport.handle(fileVerify, async ({ head, signal }) => {
-      if (head.consistency !== 'stale') await this.#ports.readBarrier({ signal })
+    handleRead(transport, this.#ports, fileVerify, async (namespace, { head, signal }) => {
       const { path, startAt = 0, limit = VERIFY_MAX } = head
-      const blocks = this.#ports.namespace().blocksOf(path)
+      const blocks = namespace.blocksOf(path)
       const page = blocks.slice(startAt, startAt + limit)
       return {
         partitions: blocks.length,

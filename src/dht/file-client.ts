@@ -30,6 +30,7 @@ import {
   type AppendReply,
   type CheckedFile,
   type FileEntry,
+  type AsOf,
   type GetReply,
   type MeshHealth,
   type PartitionPlace,
@@ -290,7 +291,8 @@ export class FileClient extends OperatorClient {
     return this.#ask(namespaceRm, { path, ...head, session: this.#next() }, signal)
   }
 
-  async stat(path: string, options: ReadOptions = {}): Promise<FileEntry> {
+  /** Of a stale read also how old it may be (`asOf`). */
+  async stat(path: string, options: ReadOptions = {}): Promise<FileEntry & { asOf?: AsOf | undefined }> {
     const { signal, ...head } = options
     return this.#ask(namespaceStat, { path, ...head }, signal)
   }

@@ -10,6 +10,7 @@ import {
 } from '../base/index.ts'
 import type { BlockStore } from './block-store.ts'
 import type { DhtCommand, ResultOf } from './dht-commands.ts'
+import type { AsOf } from './messages.ts'
 import type { NamespaceView } from './namespace-types.ts'
 import { replicaOwners, type RingPeer } from './ring.ts'
 import type { SlotView } from './slot-table.machine.ts'
@@ -42,6 +43,8 @@ export interface FileServicePorts {
   nameOf(peer: PeerId): string
   /** Index of the last entry applied here. */
   appliedIndex(): number
+  /** How old what is known here may be. */
+  asOf(): AsOf
   clock: Clock
   random: Random
   log: Logger

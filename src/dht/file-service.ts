@@ -1,4 +1,4 @@
-import type { AbortOptions, PeerId, Transport } from '../base/index.ts'
+import type { AbortOptions, PeerId } from '../base/index.ts'
 import { BlockHealth } from './block-health.ts'
 import { BlockReader, type BlockRange } from './block-reader.ts'
 import { BlockService, type CopyRequest, type CopyResult } from './block-service.ts'
@@ -39,7 +39,7 @@ export class FileService implements AsyncDisposable {
     )
     this.#reader = new FileReader(ports, all, this.#blockReader)
     this.#orphans = new OrphanCollector(ports, all, blockId => this.#blocks.isSurplus(blockId))
-    this.#register(ports.transport, new NamespaceService(ports))
+    this.#register(ports, new NamespaceService(ports))
     new FileChecker(ports, this.#health).register(ports.transport)
   }
 
@@ -93,7 +93,8 @@ export class FileService implements AsyncDisposable {
     await this.#orphans[Symbol.asyncDispose]()
   }
 
-  #register(transport: Transport, namespace: NamespaceService): void {
+  #register(ports: FileServicePorts, namespace: NamespaceService): void {
+    const { transport } = ports
     namespace.register(transport)
     this.#blocks.register(transport)
     this.#health.register(transport)
@@ -104,8 +105,9 @@ export class FileService implements AsyncDisposable {
       this.#writer.append(path, body, { signal }),
     )
     transport.handle(fileGet, async ({ head: { path, ...options }, signal }) => {
+      const asOf = options.consistency === 'stale' ? { asOf: ports.asOf() } : {}
       const { body, ...head } = await this.#reader.open(path, { ...options, signal })
-      return { head, body }
+      return { head: { ...head, ...asOf }, body }
     })
   }
 }

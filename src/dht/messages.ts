@@ -28,6 +28,16 @@ const session = z.object({ clientId: z.string().min(1).max(128), seq: z.int().po
 /** `stale` answers from what this peer has applied so far, even without a leader. */
 const consistency = z.enum(['linearizable', 'stale']).optional()
 
+/** How old a stale answer may be. Never in one that is not stale. */
+export const asOfSchema = z.object({
+  /** The last log entry that it knows of. */
+  index: count,
+  /** Since the answering peer last heard of a leader that a majority followed; absent when it has not since it began. */
+  ageMs: z.number().min(0).optional(),
+})
+export type AsOf = z.infer<typeof asOfSchema>
+const asOf = asOfSchema.optional()
+
 const fileStatus = z.object({
   path: z.string(),
   name: z.string(),
@@ -144,6 +154,7 @@ const getReply = z.object({
   /** Of the whole file. */
   sizeBytes: count,
   partitions: count,
+  asOf,
 })
 /** Body of the reply: exactly `bytes` bytes, or an error. */
 export const fileGet = message({
@@ -171,6 +182,7 @@ export const fileLocate = message({
     places: z.array(partitionPlace),
     /** True when there are partitions behind the last of `places`. */
     more: z.boolean(),
+    asOf,
   }),
 })
 
@@ -191,14 +203,14 @@ export const namespaceLs = message({
     limit: z.int().min(1).max(PAGE_MAX).optional(),
     consistency,
   }),
-  reply: z.object({ entries: z.array(fileStatus), more: z.boolean() }),
+  reply: z.object({ entries: z.array(fileStatus), more: z.boolean(), asOf }),
 })
 
 export const namespaceStat = message({
   name: 'dht.namespace.stat',
   from: 'everyone',
   request: z.object({ path, consistency }),
-  reply: fileStatus,
+  reply: fileStatus.extend({ asOf }),
 })
 
 export const namespaceMv = message({
@@ -241,7 +253,7 @@ export const namespaceUsage = message({
   name: 'dht.namespace.usage',
   from: 'everyone',
   request: z.object({ path, consistency }),
-  reply: blockUsage,
+  reply: blockUsage.extend({ asOf }),
 })
 
 const storedBlock = z.object({ blockId, bytes: count, sha256 })
@@ -410,6 +422,7 @@ export const fileCheck = message({
     more: z.boolean(),
     /** Living peers that did not say what is damaged. */
     unheard: z.array(peerId),
+    asOf,
   }),
 })
 
@@ -440,7 +453,7 @@ export const fileVerify = message({
     limit: z.int().min(1).max(VERIFY_MAX).optional(),
     consistency,
   }),
-  reply: z.object({ partitions: count, blocks: z.array(verifiedBlock), more: z.boolean() }),
+  reply: z.object({ partitions: count, blocks: z.array(verifiedBlock), more: z.boolean(), asOf }),
 })
 
 /**

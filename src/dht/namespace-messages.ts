@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { asFileId, message } from '../base/index.ts'
 import { FILE_ID_PATTERN } from './block-id.ts'
+import { asOfSchema } from './messages.ts'
 import { PATH_BYTES_MAX } from './paths.ts'
 
 /**
@@ -17,6 +18,7 @@ const fileId = z.string().regex(FILE_ID_PATTERN).transform(asFileId)
 const count = z.int().nonnegative()
 const session = z.object({ clientId: z.string().min(1).max(128), seq: z.int().positive() }).optional()
 const consistency = z.enum(['linearizable', 'stale']).optional()
+const asOf = asOfSchema.optional()
 const limit = z.int().min(1).max(OPERATOR_PAGE_MAX).optional()
 /** The log index at which the change was made. */
 const index = count
@@ -48,7 +50,7 @@ export const namespaceTrash = message({
   name: 'dht.namespace.trash',
   from: 'everyone',
   request: z.object({ startAfterMs: z.int().optional(), limit, consistency }),
-  reply: z.object({ entries: z.array(trashEntry), more: z.boolean() }),
+  reply: z.object({ entries: z.array(trashEntry), more: z.boolean(), asOf }),
 })
 
 const used = z.object({ limit: count.exactOptional(), used: count })
@@ -56,7 +58,7 @@ export const namespaceQuota = message({
   name: 'dht.namespace.quota',
   from: 'everyone',
   request: z.object({ path, consistency }),
-  reply: z.object({ path: z.string(), names: used, bytes: used }),
+  reply: z.object({ path: z.string(), names: used, bytes: used, asOf }),
 })
 
 const quotaLimit = z.int().positive().nullable().optional()
@@ -73,6 +75,7 @@ export const namespaceSnapshots = message({
   request: z.object({ path, consistency }),
   reply: z.object({
     snapshots: z.array(z.object({ name: z.string(), createdMs: z.number(), path: z.string() })),
+    asOf,
   }),
 })
 
@@ -142,5 +145,5 @@ export const namespaceOpenWrites = message({
   name: 'dht.namespace.writes',
   from: 'everyone',
   request: z.object({ path, token: z.string().max(64).optional(), startAt: count.optional(), consistency }),
-  reply: z.object({ writes: z.array(openWrite), more: z.boolean() }),
+  reply: z.object({ writes: z.array(openWrite), more: z.boolean(), asOf }),
 })

@@ -1,6 +1,5 @@
-import type { Incoming, PeerId, Transport } from '../base/index.ts'
+import type { PeerId, Transport } from '../base/index.ts'
 import { accepted, replicaTargets, type FileServicePorts } from './file-ports.ts'
-import type { Consistency } from './file-reader.ts'
 import {
   fileLocate,
   namespaceLs,
@@ -14,8 +13,9 @@ import {
   type PartitionPlace,
 } from './messages.ts'
 import type { SessionSeq } from './namespace-commands.ts'
-import type { BlockStatus, NamespaceView } from './namespace-types.ts'
+import type { BlockStatus } from './namespace-types.ts'
 import { OperatorService } from './operator-service.ts'
+import { handleRead } from './reads.ts'
 import { replicationHealth } from './replication-health.ts'
 
 /** Answers what clients ask about and do to directories and files, without touching their bytes. */
@@ -55,21 +55,17 @@ export class NamespaceService {
       const { ok: _, ...removed } = accepted(await this.#ports.propose(command, { signal }))
       return { ...removed, index: this.#ports.appliedIndex() }
     })
-    transport.handle(namespaceLs, async incoming => {
-      const { path, startAfter, limit = PAGE_MAX } = incoming.head
-      const namespace = await this.#fresh(incoming)
+    handleRead(transport, this.#ports, namespaceLs, (namespace, { head }) => {
+      const { path, startAfter, limit = PAGE_MAX } = head
       const options = { limit: limit + 1, ...(startAfter !== undefined && { startAfter }) }
       const entries = namespace.list(path, options)
       return { entries: entries.slice(0, limit), more: entries.length > limit }
     })
-    transport.handle(namespaceStat, async incoming => (await this.#fresh(incoming)).stat(incoming.head.path))
-    transport.handle(namespaceUsage, async incoming =>
-      (await this.#fresh(incoming)).usage(incoming.head.path),
-    )
+    handleRead(transport, this.#ports, namespaceStat, (namespace, { head }) => namespace.stat(head.path))
+    handleRead(transport, this.#ports, namespaceUsage, (namespace, { head }) => namespace.usage(head.path))
     transport.handle(replicationStatus, ({ head }) => replicationHealth(this.#ports, head.worstMax))
-    transport.handle(fileLocate, async incoming => {
-      const { path, startAt = 0, limit = PAGE_MAX } = incoming.head
-      const namespace = await this.#fresh(incoming)
+    handleRead(transport, this.#ports, fileLocate, (namespace, { head }) => {
+      const { path, startAt = 0, limit = PAGE_MAX } = head
       const { fileId, sizeBytes } = namespace.stat(path)
       const blocks = namespace.blocksOf(path)
       const page = blocks.slice(startAt, startAt + limit)
@@ -82,14 +78,6 @@ export class NamespaceService {
         more: startAt + page.length < blocks.length,
       }
     })
-  }
-
-  async #fresh({
-    head,
-    signal,
-  }: Incoming<{ consistency?: Consistency | undefined }>): Promise<NamespaceView> {
-    if (head.consistency !== 'stale') await this.#ports.readBarrier({ signal })
-    return this.#ports.namespace()
   }
 
   #place(block: BlockStatus): PartitionPlace {

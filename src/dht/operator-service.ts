@@ -1,6 +1,5 @@
-import { asFileId, below, ShoalError, type Incoming, type Random, type Transport } from '../base/index.ts'
+import { asFileId, below, ShoalError, type Random, type Transport } from '../base/index.ts'
 import { accepted, type FileServicePorts } from './file-ports.ts'
-import type { Consistency } from './file-reader.ts'
 import {
   namespaceExpunge,
   namespaceOpenWrites,
@@ -15,7 +14,8 @@ import {
   namespaceUndelete,
   OPERATOR_PAGE_MAX,
 } from './namespace-messages.ts'
-import type { NamespaceView, OpenWriteStatus } from './namespace-types.ts'
+import type { OpenWriteStatus } from './namespace-types.ts'
+import { handleRead } from './reads.ts'
 
 /** Answers what people who run a mesh ask and order: trash, quotas, snapshots, copies, metadata, open writes. */
 export class OperatorService {
@@ -28,9 +28,7 @@ export class OperatorService {
   register(transport: Transport): void {
     this.#registerTrash(transport)
     this.#registerSnapshots(transport)
-    transport.handle(namespaceQuota, async incoming =>
-      (await this.#fresh(incoming)).quota(incoming.head.path),
-    )
+    handleRead(transport, this.#ports, namespaceQuota, (namespace, { head }) => namespace.quota(head.path))
     transport.handle(namespaceSetQuota, async ({ head, signal }) => {
       accepted(await this.#ports.propose({ type: 'set-quota', ...given(head) }, { signal }))
       return { index: this.#ports.appliedIndex() }
@@ -54,9 +52,9 @@ export class OperatorService {
       )
       return { created, index: this.#ports.appliedIndex() }
     })
-    transport.handle(namespaceOpenWrites, async incoming => {
-      const { path, token, startAt = 0 } = incoming.head
-      const writes = (await this.#fresh(incoming)).openWritesAt(path, token)
+    handleRead(transport, this.#ports, namespaceOpenWrites, (namespace, { head }) => {
+      const { path, token, startAt = 0 } = head
+      const writes = namespace.openWritesAt(path, token)
       // One write is looked at block by block; of many only the first page, without theirs.
       if (token === undefined) {
         const shown = writes.slice(startAt, startAt + OPERATOR_PAGE_MAX)
@@ -75,10 +73,10 @@ export class OperatorService {
   }
 
   #registerTrash(transport: Transport): void {
-    transport.handle(namespaceTrash, async incoming => {
-      const { startAfterMs, limit = OPERATOR_PAGE_MAX } = incoming.head
+    handleRead(transport, this.#ports, namespaceTrash, (namespace, { head }) => {
+      const { startAfterMs, limit = OPERATOR_PAGE_MAX } = head
       const options = { limit: limit + 1, ...(startAfterMs !== undefined && { startAfterMs }) }
-      const entries = (await this.#fresh(incoming)).trash(options)
+      const entries = namespace.trash(options)
       return { entries: entries.slice(0, limit), more: entries.length > limit }
     })
     transport.handle(namespaceUndelete, async ({ head, signal }) => {
@@ -94,8 +92,8 @@ export class OperatorService {
   }
 
   #registerSnapshots(transport: Transport): void {
-    transport.handle(namespaceSnapshots, async incoming => ({
-      snapshots: (await this.#fresh(incoming)).snapshots(incoming.head.path),
+    handleRead(transport, this.#ports, namespaceSnapshots, (namespace, { head }) => ({
+      snapshots: namespace.snapshots(head.path),
     }))
     transport.handle(namespaceSnapshot, async ({ head, signal }) => {
       const { action, to, ...rest } = given(head)
@@ -122,14 +120,6 @@ export class OperatorService {
           return { index: index() }
       }
     })
-  }
-
-  async #fresh({
-    head,
-    signal,
-  }: Incoming<{ consistency?: Consistency | undefined }>): Promise<NamespaceView> {
-    if (head.consistency !== 'stale') await this.#ports.readBarrier({ signal })
-    return this.#ports.namespace()
   }
 }
 

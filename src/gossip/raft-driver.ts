@@ -274,6 +274,13 @@ export class ReplicatedLog implements AsyncDisposable {
     await this.#applier.wait(index, options.timeoutMs ?? this.#limits.proposeTimeoutMs, options)
   }
 
+  /** How old what is applied here may be: see `RaftMachine.heardLeaderMs`. */
+  asOf(): { index: number; ageMs?: number } {
+    const heardMs = this.#machine.heardLeaderMs
+    const index = this.#applier.index
+    return heardMs === undefined ? { index } : { index, ageMs: Math.max(0, this.#clock.nowMs() - heardMs) }
+  }
+
   leader(): { peerId: PeerId; term: number } | undefined {
     const { leader, term } = this.#machine
     return leader === undefined ? undefined : { peerId: leader, term }

@@ -103,6 +103,16 @@ export class RaftLeader {
     })
   }
 
+  /** The last moment at which it had answers of a majority that were newer than that. */
+  get heardMajorityMs(): number {
+    const { self, nowMs, log } = this.#context
+    return majorityValue(log.voters, voter => {
+      if (voter === self) return nowMs
+      const progress = this.#progress.get(voter)
+      return progress === undefined || !this.#rules.mayCount(progress.life) ? 0 : progress.heardMs
+    })
+  }
+
   /** The voters without it are committed: its work is done (thesis §4.2.2). */
   get removed(): boolean {
     const { log, self } = this.#context

@@ -165,6 +165,14 @@ export class RaftMachine {
     return this.#election.report()
   }
 
+  /**
+   * When this peer last knew of a leader that a majority followed; undefined when it has not since it began. A leader that was
+   * cut off speaks to its followers for up to two `quorumWindowMs` more.
+   */
+  get heardLeaderMs(): number | undefined {
+    return this.#leading?.heardMajorityMs ?? this.#election.report().heardLeaderMs
+  }
+
   /** How far each fed peer is; empty unless this peer leads. */
   progress(): FedPeer[] {
     return this.#leading?.fed() ?? []

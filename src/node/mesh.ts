@@ -1,4 +1,5 @@
 import { asPeerId, type AbortOptions, type Logger } from '../base/index.ts'
+import { asOfSchema, type AsOf } from '../dht/index.ts'
 import { cancelJob, DatasetContext } from '../rdd/index.ts'
 import { FileSystem } from './files/file-system.ts'
 import { chaosCut, chaosFill } from './chaos-orders.ts'
@@ -29,6 +30,8 @@ export interface MeshOptions extends Patience {
   defaultPartitions?: number
   /** Global object of a REPL, to look up names that closures use. */
   globals?: object
+  /** Told of each answer to a read that allowed a stale one (`consistency: 'stale'`): how old it may be. */
+  onStale?: (asOf: AsOf) => void
 }
 
 /**
@@ -44,8 +47,13 @@ export class Mesh extends DatasetContext implements AsyncDisposable {
   constructor(given: MeshAccess, log: Logger, options: MeshOptions & { onClose?: () => Promise<void> } = {}) {
     const access = patient(given, options)
     const client = new JobClient(access, log)
+    const { onStale } = options
     const fs = new FileSystem({
-      call: (type, head, callOptions = {}) => access.callAttached(type, head, callOptions),
+      call: async (type, head, callOptions = {}) => {
+        const reply = await access.callAttached(type, head, callOptions)
+        if (onStale !== undefined) tellAge(reply.head, onStale)
+        return reply
+      },
     })
     const { defaultPartitions, globals, onClose } = options
     super({
@@ -167,4 +175,10 @@ export class Mesh extends DatasetContext implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close()
   }
+}
+
+function tellAge(reply: unknown, onStale: (asOf: AsOf) => void): void {
+  if (typeof reply !== 'object' || reply === null || !('asOf' in reply)) return
+  const asOf = asOfSchema.safeParse(reply.asOf)
+  if (asOf.success) onStale(asOf.data)
 }

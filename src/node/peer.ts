@@ -484,6 +484,7 @@ class RunningPeer implements Peer {
       isAlive: peer => this.#isAlive(peer),
       nameOf: peer => state.members.member(peer)?.name ?? peer.slice(-6),
       appliedIndex: () => log.status().appliedIndex,
+      asOf: () => log.asOf(),
       clock: systemClock,
       random: systemRandom,
       log: this.#log.child({ part: 'files' }),

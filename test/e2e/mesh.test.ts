@@ -85,6 +85,10 @@ test('without a majority writes and jobs, also one under way, end in NO_QUORUM a
     { code: 'NO_QUORUM' },
   ])
   expect(read).toBe('kept\n')
+  const { asOf } = await mesh.fs.stat('/kept.txt', { consistency: 'stale' })
+  // Nobody has led since the others were killed.
+  expect(asOf?.ageMs).toBeGreaterThan(3_000)
+  expect(asOf?.index).toBeGreaterThan(0)
   // A client is patient for 10 s; then it says so within one try of the leader's.
   expect(tookMs).toBeLessThan(25_000)
   expect(await begun).toMatchObject({ code: 'NO_QUORUM' })

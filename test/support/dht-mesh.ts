@@ -194,6 +194,7 @@ export class DhtMesh implements AsyncDisposable {
       isAlive: peer => !this.#dead.has(peer),
       nameOf: peer => peer,
       appliedIndex: () => this.#index,
+      asOf: () => ({ index: this.#index, ageMs: 0 }),
       clock: { nowMs: () => systemClock.nowMs() + this.aheadMs },
       random: seededRandom(this.peers.size + 1),
       log: silentLogger,

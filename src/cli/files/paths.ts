@@ -3,9 +3,9 @@ import type { Mesh } from '../../node/index.ts'
 import { isPattern, unescaped } from '../../node/files/glob.ts'
 import type { Settings } from '../settings.ts'
 
-/** Without waiting, a read answers what the attached peer has. */
-export function consistency({ wait }: Settings): { consistency?: 'stale' } {
-  return wait ? {} : { consistency: 'stale' }
+/** When asked to, or without waiting, a read answers what the attached peer has. */
+export function consistency({ stale }: Settings): { consistency?: 'stale' } {
+  return stale ? { consistency: 'stale' } : {}
 }
 
 /** What the given paths and patterns stand for, in the order given. @throws NOT_FOUND for one that stands for nothing */

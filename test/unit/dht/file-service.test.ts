@@ -634,7 +634,8 @@ describe('file service: directories', () => {
     await client.put('/f', chunked(Buffer.from('x')))
     mesh.quorum = false
     await expect(client.stat('/f')).rejects.toSatisfy(coded('NO_QUORUM'))
-    expect(await client.stat('/f', { consistency: 'stale' })).toMatchObject({ sizeBytes: 1 })
+    const told = await client.stat('/f', { consistency: 'stale' })
+    expect(told).toMatchObject({ sizeBytes: 1, asOf: { index: expect.any(Number), ageMs: 0 } })
     expect(String(await bytesOf(client.get('/f', { consistency: 'stale' })))).toBe('x')
   })
 })

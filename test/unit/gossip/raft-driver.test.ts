@@ -235,6 +235,21 @@ describe('replicated log over a transport', () => {
     await mesh.kill('a')
   })
 
+  test('what a peer knows is as old as its last word from a leader with a majority, also when it leads itself', async () => {
+    await mesh.grow(['a', 'b', 'c'])
+    const leader = mesh.leader()!
+    const cut = [...mesh.peers.values()].find(({ id }) => id !== leader.id)!
+    expect(leader.log.asOf().ageMs).toBeLessThan(400)
+    expect(cut.log.asOf().ageMs).toBeLessThan(400)
+    await mesh.propose('x')
+    await mesh.until('all to have it', () => cut.log.asOf().index === leader.log.asOf().index)
+    const { index } = cut.log.asOf()
+    for (const other of mesh.peers.keys()) if (other !== cut.id) mesh.network.block(cut.id, other)
+    await mesh.until('its knowledge to be old', () => (cut.log.asOf().ageMs ?? 0) > 1_000)
+    expect(cut.log.asOf().index).toBe(index)
+    expect(mesh.leader()!.log.asOf().ageMs).toBeLessThan(400)
+  })
+
   test('a snapshot that could not be made elsewhere is made on the spot', async () => {
     const journal = new SlowJournal()
     const raft = { snapshotEntries: 20, trailingEntries: 2 }
