@@ -36,6 +36,8 @@ export class RaftChecker {
   readonly #committed: (Committed | undefined)[] = []
   readonly #stateAt: (string | undefined)[] = []
   readonly #durableTerms = new Map<PeerId, number>()
+  /** By peers that lost their log: the last entry that they had. */
+  readonly #heldBeforeLoss = new Map<PeerId, number>()
   /** Index of each command that a client was told is committed. */
   readonly acked = new Map<number, number>()
   /** The highest of those: what a read that begins now must see. */
@@ -60,9 +62,13 @@ export class RaftChecker {
     this.#views.set(peer, { machine, term, commit, applied, role })
   }
 
-  /** Its log was lost: it comes back knowing nothing. What it promised before still binds it. */
-  lost(peer: PeerId): void {
+  /**
+   * Its log is about to be lost: it comes back knowing nothing. What it promised before still binds it, and what it
+   * acknowledged before may still be counted by a leader that has not heard of the loss.
+   */
+  loses(peer: PeerId): void {
     this.#durableTerms.delete(peer)
+    this.#heldBeforeLoss.set(peer, this.#disks.get(peer)!.lastIndex)
   }
 
   machine(peer: PeerId): RaftMachine {
@@ -178,7 +184,11 @@ export class RaftChecker {
     }
     if (role !== 'leader') return
     const entryTerm = log.termAt(commitIndex)!
-    const holders = voters.filter(voter => this.#disks.get(voter)?.holds(commitIndex, entryTerm) === true)
+    const holders = voters.filter(
+      voter =>
+        this.#disks.get(voter)?.holds(commitIndex, entryTerm) === true ||
+        commitIndex <= (this.#heldBeforeLoss.get(voter) ?? 0),
+    )
     this.#rule(
       holders.length >= majorityOf(voters),
       `${peer} commits ${commitIndex}, which no majority of disks holds`,

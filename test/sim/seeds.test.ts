@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { runSeed } from './run-seed.ts'
 
-const SEEDS = 500
+const SEEDS = 400
 const SEEDS_PER_TEST = 50
 
 /**

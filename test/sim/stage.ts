@@ -106,8 +106,8 @@ export class Stage {
   /** It crashes, and its log turns out damaged. */
   loseLog(name: string): void {
     this.crash(name)
+    this.checker.loses(asPeerId(name))
     this.#actor(name).disk.lose()
-    this.checker.lost(asPeerId(name))
     this.start(name)
   }
 

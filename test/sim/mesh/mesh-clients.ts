@@ -55,6 +55,7 @@ const SNAPSHOTS_MAX = 3
 /** Of `SMALL_DIRECTORY`, which counts itself: three files. */
 const NAMES_MAX = 4
 const BYTES_MAX = 400
+const REPLICATION_RAISED = 4
 /** Longer than a client's own retries take. */
 const GIVE_UP_MS = 45_000
 /** Combinations looked at in the history of one run; far more than any of these short ones needs. */
@@ -66,6 +67,11 @@ export interface ClientsInit {
   count: number
   /** Mean pause of one client between two operations. */
   thinkMs: () => number
+  /**
+   * Whether files may be asked to have fewer copies: which of them go is decided by what the log says, so that with
+   * bytes rotting unseen the last good one may be among them.
+   */
+  mayLowerReplication: boolean
   peerOf: (peer: PeerId) => MeshPeer
 }
 
@@ -177,7 +183,7 @@ export class MeshClients {
       case 'undelete':
         return this.#change(peer, { type: 'undelete', path: key })
       case 'setrep': {
-        const replication = 2 + below(this.#random, 3)
+        const replication = this.#init.mayLowerReplication ? 2 + below(this.#random, 3) : REPLICATION_RAISED
         operation.input = replication
         return this.#change(peer, { type: 'set-replication', path: key, replication })
       }

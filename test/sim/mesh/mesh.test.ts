@@ -3,7 +3,7 @@ import { checkLinearizable, namespaceModel } from '../../../src/chaos/index.ts'
 import { runMeshSeed } from './run-mesh-seed.ts'
 import { meshProfile } from './storage-nemesis.ts'
 
-const SEEDS = 40
+const SEEDS = 30
 const SEEDS_PER_TEST = 10
 
 /**

@@ -109,8 +109,8 @@ export class SimMesh {
   /** The process dies, and its next start finds the log damaged and sets it aside. */
   loseLog(peer: PeerId): void {
     this.world.crash(peer)
+    this.log.loses(peer)
     this.disks.get(peer)!.lose()
-    this.log.lost(peer)
     this.world.start(peer)
   }
 

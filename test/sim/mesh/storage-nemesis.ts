@@ -113,6 +113,11 @@ export function meshProfile(name: string): MeshNemesis {
 const HOUR_MS = 3_600_000
 const JUMPS_MS = [HOUR_MS, -HOUR_MS, 24 * HOUR_MS, -24 * HOUR_MS]
 
+/** Whether copies rot or vanish while the log takes them for good. */
+export function harmsCopies({ acts }: MeshNemesis): boolean {
+  return acts.flip !== undefined || acts.wipe !== undefined || acts['lose-peer'] !== undefined
+}
+
 /** Begins to trouble disks, clocks and members, until `untilMs`. It stays within what the mesh promises to survive. */
 export function unleashOnStorage(mesh: SimMesh, nemesis: MeshNemesis, untilMs: number): void {
   const { world } = mesh
