@@ -183,7 +183,7 @@ export function memberTable(
     .toSorted((a, b) => byName(a.name, b.name))
     .map(member => [
       member.peerId === peerId ? `${member.name} *` : member.name,
-      member.role === 'leader' ? colors.green('leader') : member.role,
+      roleOf(member),
       health(member),
       ...(vitals === undefined ? [] : loads(vitals.get(member.peerId))),
       // Short enough for a terminal, and enough to attach to or to join.
@@ -202,6 +202,12 @@ export function memberTable(
     ],
     rows,
   )
+}
+
+/** Who left has no part in the log any more. */
+function roleOf({ role, state }: MemberStatus): string {
+  if (state === 'left') return ''
+  return role === 'leader' ? colors.green(role) : role
 }
 
 function loads(vitals: PeerVitals | undefined): string[] {

@@ -15,8 +15,8 @@ import { handleRead } from './reads.ts'
 
 /** Blocks looked at for one page: what is answered in one go must not hold the peer up, nor be a long message. */
 const BLOCKS_MAX = 4_000
-/** The same when they are named, with their holders: some 300 bytes each. */
-const NAMED_MAX = 1_000
+/** The same when they are named, with up to 16 holders of up to 150 bytes each: within the head of a message. */
+const NAMED_MAX = 400
 /** Replicas of one page that are verified at the same time, over all holders; no more than one holder checks at a time. */
 const VERIFY_PARALLEL = 4
 /** Before a holder that has enough to check is asked again, and how often: half a minute. */
@@ -79,10 +79,11 @@ export class FileChecker {
     for (const file of filesUnder(namespace, path, startAfter)) {
       if (files.length >= filesMax || blocksSeen >= blocksMax) return { files, more: true }
       const blocks = namespace.blocksOf(file.path)
+      const room = Math.max(1, NAMED_MAX - blocksSeen)
       blocksSeen += blocks.length + 1
       const checked = this.#checked(file, blocks, damaged, living)
       if (head.blocks !== true) delete checked.blocks
-      else checked.blocks = checked.blocks?.slice(startBlock, startBlock + NAMED_MAX)
+      else checked.blocks = checked.blocks?.slice(startBlock, startBlock + room)
       files.push(checked)
     }
     return { files, more: false }

@@ -184,7 +184,7 @@ describe('shoal status', () => {
     const states = rows
       .split('\n')
       .slice(1)
-      .map(row => /voter +(.*?) +\/ip4/.exec(row)?.[1])
+      .map(row => /^p\d +(?:voter)? +(.*?) +\/ip4/.exec(row)?.[1])
     expect(states).toEqual(['draining', 'quarantined', 'down, back', 'left', 'suspect, draining', 'down'])
   })
 
