@@ -57,6 +57,8 @@ export class RaftMachine {
   readonly #context: RaftContext
   readonly #election: RaftElection
   #leading: RaftLeader | undefined
+  /** When a majority last answered it as a leader, in its last term as one. */
+  #ledUntilMs: number | undefined
   /** Live peers as the driver was told, voters or not. */
   #peers: readonly PeerId[] = []
 
@@ -170,7 +172,10 @@ export class RaftMachine {
    * cut off speaks to its followers for up to two `quorumWindowMs` more.
    */
   get heardLeaderMs(): number | undefined {
-    return this.#leading?.heardMajorityMs ?? this.#election.report().heardLeaderMs
+    if (this.#leading !== undefined) return this.#leading.heardMajorityMs
+    const heardMs = this.#election.report().heardLeaderMs
+    if (this.#ledUntilMs === undefined || heardMs === undefined) return heardMs ?? this.#ledUntilMs
+    return Math.max(heardMs, this.#ledUntilMs)
   }
 
   /** How far each fed peer is; empty unless this peer leads. */
@@ -317,6 +322,7 @@ export class RaftMachine {
 
   #stopLeading(): void {
     const ended = this.#leading
+    this.#ledUntilMs = ended?.heardMajorityMs
     this.#leading = undefined
     ended?.end(read => this.#refuseRead(read))
   }

@@ -43,6 +43,7 @@ export async function bootstrap(
     meshId: known,
     name,
     listen: options.listen ?? PEER.listen,
+    handlersFollow: true,
     ...(options.announce === undefined ? {} : { announce: options.announce }),
     ...(options.dialFrom === undefined ? {} : { dialFrom: options.dialFrom }),
     logger: log,

@@ -300,6 +300,7 @@ class RunningPeer implements Peer {
     if (seeds.length > 0) this.#membership.join(seeds)
     this.mesh.start()
     this.#drainWatch.start()
+    this.#transport.handlersComplete()
     void this.#askToBeMember()
   }
 

@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { pack, ShoalError, unpack } from '../../base/index.ts'
+import { pack, raceAbort, ShoalError, unpack } from '../../base/index.ts'
 import type { Handler, MessageType, PeerId } from '../../base/index.ts'
 
 /** A request as it came from the wire: nothing of it has been checked but the sender's identity. */
@@ -22,12 +22,39 @@ interface Entry {
   run(request: RawRequest): Promise<RawAnswer>
 }
 
+/** What a peer that is starting does with requests that it cannot answer yet. */
+export interface StartingLimits {
+  /** They wait for so long … @default 5_000 */
+  waitMs: number
+  /** … and no more of them at a time. @default 256 */
+  waitingMax: number
+}
+
+const STARTING: StartingLimits = { waitMs: 5_000, waitingMax: 256 }
+
 /** Longest explanation of a schema failure that is sent back. */
 const REASON_CHARS_MAX = 500
 
 /** The handlers of a transport, and the checks before any of them: known type, allowed sender, head that fits. */
 export class Dispatcher {
   readonly #entries = new Map<string, Entry>()
+  /** Resolves when all handlers are there. */
+  readonly #complete = Promise.withResolvers<void>()
+  readonly #starting: StartingLimits
+  #isComplete: boolean
+  #waiting = 0
+
+  /** @param handlersFollow requests of unknown types wait, within bounds, until `complete` is called */
+  constructor(handlersFollow = false, starting: StartingLimits = STARTING) {
+    this.#isComplete = !handlersFollow
+    this.#starting = starting
+  }
+
+  /** From now on a type without a handler is unknown. */
+  complete(): void {
+    this.#isComplete = true
+    this.#complete.resolve()
+  }
 
   /** Sets the one handler of a type; a later one replaces it, but two types of one name are a mistake of ours. */
   handle<Request, ReplyHead>(
@@ -62,8 +89,12 @@ export class Dispatcher {
     return this.#entries.get(name)?.type
   }
 
-  /** Rejects with UNKNOWN_MESSAGE, NOT_ADMITTED, BAD_MESSAGE or whatever the handler threw. */
+  /**
+   * Rejects with UNKNOWN_MESSAGE, NOT_ADMITTED, BAD_MESSAGE or whatever the handler threw; with BUSY when the handlers are not
+   * there yet and too many wait for them already, or too long.
+   */
   async dispatch(request: RawRequest): Promise<RawAnswer> {
+    if (!this.#isComplete && !this.#entries.has(request.type)) await this.#untilComplete(request.signal)
     const entry = this.#entries.get(request.type)
     if (entry === undefined) throw unknownMessage(request.type)
     if (request.fromClient && entry.type.from === 'peers') {
@@ -75,6 +106,29 @@ export class Dispatcher {
     }
     return entry.run(request)
   }
+
+  async #untilComplete(signal: AbortSignal): Promise<void> {
+    const { waitMs, waitingMax } = this.#starting
+    if (this.#waiting >= waitingMax) throw starting(waitingMax)
+    this.#waiting++
+    const limit = AbortSignal.timeout(waitMs)
+    try {
+      await raceAbort(this.#complete.promise, AbortSignal.any([signal, limit]))
+    } catch (error) {
+      throw limit.aborted && !signal.aborted ? starting(waitingMax) : error
+    } finally {
+      this.#waiting--
+    }
+  }
+}
+
+function starting(limit: number): ShoalError<'BUSY'> {
+  const what = 'requests for a peer that is starting'
+  return new ShoalError(
+    'BUSY',
+    { what, limit },
+    'this peer is starting and cannot answer that yet: try again',
+  )
 }
 
 export function parseHead<Head>(name: string, schema: z.ZodType<Head>, bytes: Uint8Array): Head {

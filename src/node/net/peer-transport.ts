@@ -62,6 +62,8 @@ export interface PeerTransportOptions {
   announce?: readonly string[]
   /** Local IP address that its dials come from. @default the system's choice */
   dialFrom?: string
+  /** Requests that come before `handlersComplete` is called wait for their handlers. @default false */
+  handlersFollow?: boolean
   logger: Logger
   channelLimits?: Partial<ChannelLimits>
   limits?: Partial<TransportLimits>
@@ -101,7 +103,7 @@ export class PeerTransport implements Transport, AsyncDisposable {
   readonly #limits: TransportLimits
   readonly #channelLimits: ChannelLimits
   readonly #budgets: Record<BodyClass, BodyBudget>
-  readonly #dispatcher = new Dispatcher()
+  readonly #dispatcher: Dispatcher
   readonly #remotes = new Map<PeerId, Remote>()
   readonly #channels = new Set<FrameChannel>()
   readonly #dialling = new Map<PeerId, PromiseWithResolvers<FrameChannel>>()
@@ -122,6 +124,7 @@ export class PeerTransport implements Transport, AsyncDisposable {
     this.#name = options.name.slice(0, NAME_CHARS_MAX)
     this.#meshId = options.meshId
     this.#logger = options.logger
+    this.#dispatcher = new Dispatcher(options.handlersFollow)
     this.#limits = { ...TRANSPORT_LIMITS, ...options.limits }
     this.#channelLimits = { ...CHANNEL_LIMITS, ...options.channelLimits }
     this.#budgets = {
@@ -292,6 +295,11 @@ export class PeerTransport implements Transport, AsyncDisposable {
     handler: Handler<Request, ReplyHead>,
   ): void {
     this.#dispatcher.handle(type, handler)
+  }
+
+  /** Types that have no handler by now are unknown here. */
+  handlersComplete(): void {
+    this.#dispatcher.complete()
   }
 
   /** @throws NOT_ADMITTED for a client, TOO_LARGE */
@@ -507,6 +515,8 @@ export class PeerTransport implements Transport, AsyncDisposable {
   async #onNote(from: PeerId, role: Role, type: string, head: Uint8Array): Promise<void> {
     try {
       const fromClient = role === 'client'
+      // Late, a note is worth nothing: who has no handler for it yet does not wait for one.
+      if (this.#dispatcher.typeOf(type) === undefined) return
       await this.#dispatcher.dispatch({
         type,
         head,

@@ -248,6 +248,10 @@ describe('replicated log over a transport', () => {
     await mesh.until('its knowledge to be old', () => (cut.log.asOf().ageMs ?? 0) > 1_000)
     expect(cut.log.asOf().index).toBe(index)
     expect(mesh.leader()!.log.asOf().ageMs).toBeLessThan(400)
+    // The same of one that led when it was cut off.
+    for (const other of mesh.peers.keys()) if (other !== leader.id) mesh.network.block(leader.id, other)
+    await mesh.until('what the leader knows to be old', () => (leader.log.asOf().ageMs ?? 0) > 1_000)
+    expect(leader.log.role()).not.toBe('leader')
   })
 
   test('a snapshot that could not be made elsewhere is made on the spot', async () => {

@@ -10,8 +10,9 @@ import { multiaddr } from '@multiformats/multiaddr'
 import { createLibp2p } from 'libp2p'
 import { afterEach, describe, expect, test } from 'vitest'
 import { z } from 'zod'
-import { asMeshId, asPeerId, message, silentLogger } from '../../../../src/base/index.ts'
+import { asMeshId, asPeerId, bodyOf, message, pack, silentLogger } from '../../../../src/base/index.ts'
 import type { Logger } from '../../../../src/base/index.ts'
+import { Dispatcher } from '../../../../src/node/net/dispatcher.ts'
 import { encodeFrame, FRAME } from '../../../../src/node/net/frame-codec.ts'
 import { FRAME_PROTOCOL } from '../../../../src/node/net/hello.ts'
 import { passingIdentity } from '../../../../src/node/net/identity.ts'
@@ -62,6 +63,60 @@ const stream = message({
   reply: z.object({}),
   from: 'everyone',
   bodyClass: 'replica',
+})
+
+describe('a peer that is starting', () => {
+  test('lets requests wait for their handlers, and calls a type unknown only when all are there', async () => {
+    const starting = await start({ handlersFollow: true })
+    const client = await start({ role: 'client', listen: [] })
+    client.addAddresses(starting.self, starting.addresses())
+    let settled = 0
+    const early = client.call(starting.self, echo, { n: 7 }).finally(() => settled++)
+    const unknown = client.call(starting.self, stream, {}).then(
+      () => 'answered',
+      (error: { code: string }) => error.code,
+    )
+    await until(() => starting.connections().length > 0)
+    const known = message({
+      name: 'test.known',
+      request: z.object({}),
+      reply: z.object({}),
+      from: 'everyone',
+    })
+    starting.handle(known, () => ({}))
+    // What has a handler is answered at once; it left after the others.
+    await client.call(starting.self, known, {})
+    expect(settled).toBe(0)
+    starting.handle(echo, ({ head }) => ({ n: head.n + 1 }))
+    starting.handlersComplete()
+    expect((await early).head).toEqual({ n: 8 })
+    expect(await unknown).toBe('UNKNOWN_MESSAGE')
+  })
+
+  test('says BUSY when handlers do not come, or too many wait for them', async () => {
+    const dispatcher = new Dispatcher(true, { waitMs: 50, waitingMax: 2 })
+    const ask = () =>
+      dispatcher
+        .dispatch({
+          type: 'test.echo',
+          head: pack({ n: 1 }),
+          from: asPeerId('x'),
+          fromClient: false,
+          body: bodyOf(),
+          signal: new AbortController().signal,
+        })
+        .then(
+          () => 'answered',
+          (error: { code: string }) => error.code,
+        )
+    const [first, second] = [ask(), ask()]
+    expect(await ask()).toBe('BUSY')
+    expect(await Promise.all([first, second])).toEqual(['BUSY', 'BUSY'])
+    const third = ask()
+    dispatcher.handle(echo, ({ head }) => head)
+    dispatcher.complete()
+    expect(await third).toBe('answered')
+  })
 })
 
 async function until(condition: () => boolean, timeoutMs = 8_000): Promise<void> {
