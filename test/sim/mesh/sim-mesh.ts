@@ -91,7 +91,8 @@ export class SimMesh {
   /** One machine a run: never one without which what was acknowledged has no majority of disks left. */
   mayLosePeer(peer: PeerId): boolean {
     if (this.#lost || this.world.peers().length < 4) return false
-    return this.#logSurvivesWithout(peer)
+    const draining = this.checker.truth.members.members().some(each => each.draining && each.state === 'up')
+    return this.#logSurvivesWithout(peer) && (!draining || this.#takersWithout(peer) >= REPLICATION)
   }
 
   losePeer(peer: PeerId): void {
@@ -127,6 +128,8 @@ export class SimMesh {
       return undefined
     }
     const { peerId } = member
+    // Of those that the log calls up one may be lost already.
+    if (this.#takersWithout(peerId) < REPLICATION) return undefined
     run(this.peer(at).log.propose({ part: 'gossip', command: { type: 'peer-drain', peerId } }))
     return peerId
   }
@@ -165,6 +168,13 @@ export class SimMesh {
     this.checker.departs(peer)
     this.#removeDisks(peer)
     this.world.time.after(LEAVE_MS, () => this.world.destroy(peer))
+  }
+
+  /** Machines that are to stay, besides this one. */
+  #takersWithout(peer: PeerId): number {
+    const { members } = this.checker.truth
+    const stays = (each: PeerId): boolean => each !== peer && members.member(each)?.draining === false
+    return this.world.peers().filter(stays).length
   }
 
   #removeDisks(peer: PeerId): void {
