@@ -37,7 +37,7 @@ export class RaftElection {
   #role: Exclude<RaftRole, 'learner'> = 'follower'
   #leader: PeerId | undefined
   /** What gossip says when no leader spoke to us: good for asking, for nothing else. */
-  #hint: { leader: PeerId; term: number } | undefined
+  #hint: { leader: PeerId; term: number; atMs: number } | undefined
   #heardLeaderMs = -Infinity
   #electionAtMs: number
   /** Answers to this (pre-)candidate. */
@@ -76,7 +76,10 @@ export class RaftElection {
   /** The leader of this term, or at least of the last one that gossip told of. */
   get leader(): PeerId | undefined {
     if (this.#leader !== undefined) return this.#leader
-    return this.#hint !== undefined && this.#hint.term >= this.#term ? this.#hint.leader : undefined
+    const hint = this.#hint
+    if (hint === undefined || hint.term < this.#term) return undefined
+    // Who leads says so again and again.
+    return this.#context.nowMs - hint.atMs < 2 * this.#context.options.announceMs ? hint.leader : undefined
   }
 
   get reason(): string {
@@ -116,7 +119,13 @@ export class RaftElection {
   // ---- Following
 
   ticked(): void {
-    if (this.#context.nowMs >= this.#electionAtMs && this.#host.mayCampaign()) this.#askPreVotes()
+    const { nowMs, options } = this.#context
+    if (nowMs < this.#electionAtMs) return
+    if (this.#host.mayCampaign()) return this.#askPreVotes()
+    // Whoever only learns waits for others to elect, but does not call the silent one its leader for ever.
+    if (this.#leader === undefined || nowMs - this.#heardLeaderMs < 2 * options.electionMaxMs) return
+    this.#reason = `${this.#leader} is silent`
+    this.#leader = undefined
   }
 
   /** Falls back to following: `leader` of that term, or nobody known yet. An earlier term changes nothing but that. */
@@ -141,7 +150,7 @@ export class RaftElection {
   }
 
   hinted(leader: PeerId, term: number): void {
-    if (term >= this.#term) this.#hint = { leader, term }
+    if (term >= this.#term) this.#hint = { leader, term, atMs: this.#context.nowMs }
   }
 
   connectionClosed(peer: PeerId): void {
@@ -224,6 +233,8 @@ export class RaftElection {
   #stand(role: 'pre-candidate' | 'candidate'): void {
     this.#role = role
     this.#leader = undefined
+    // Gossip told of the leader that is silent now.
+    if (this.#hint?.term === this.#term) this.#hint = undefined
     this.#votes = new Map([[this.#context.self, true]])
     this.#wait()
   }

@@ -153,6 +153,27 @@ describe('election and log', () => {
     expect(joiner).toMatchObject({ term: 0, role: 'learner', leader: C })
   })
 
+  test('a leader that is silent is not named for ever: not by a voter in a minority, not by a learner', () => {
+    const announce: RaftMessage = { type: 'leader-here', term: 1, commit: 1 }
+    const beat: RaftMessage = { type: 'heartbeat', term: 1, commit: 0, round: 1 }
+    const namedAfter = (machine: RaftMachine, ms: number) => {
+      for (let nowMs = 100; nowMs <= ms; nowMs += 100) machine.step({ type: 'ticked' }, nowMs)
+      return machine.leader
+    }
+    const voter = machineOf(genesisRaftState([A, B, C], 0))
+    for (const message of [beat, announce]) voter.step({ type: 'received', from: B, message }, 0)
+    expect(namedAfter(voter, 1_000)).toBe(B)
+    expect(namedAfter(voter, 4_000)).toBeUndefined()
+    const learner = machineOf(emptyRaftState())
+    learner.step({ type: 'received', from: B, message: beat }, 0)
+    expect(namedAfter(learner, 3_000)).toBe(B)
+    expect(namedAfter(learner, 7_000)).toBeUndefined()
+    const told = machineOf(emptyRaftState())
+    told.step({ type: 'received', from: B, message: announce }, 0)
+    expect(namedAfter(told, 6_000)).toBe(B)
+    expect(namedAfter(told, 11_000)).toBeUndefined()
+  })
+
   test('votes of peers that are no voters elect nobody', () => {
     const machine = machineOf(genesisRaftState([A, B, C], 0))
     machine.step({ type: 'ticked' }, 1_500)
