@@ -4,6 +4,7 @@ import type { CsvOptions } from './engine/csv-reader.ts'
 import type { ParquetOptions } from './engine/parquet-reader.ts'
 import type { DatasetEnvironment } from './environment.ts'
 import type { FileLayout } from './file-layout.ts'
+import { JobGroups } from './job-groups.ts'
 import type { FileResolver, JobRunner } from './job-runner.ts'
 import { builtin, type Lineage, type LineageFn } from './lineage.ts'
 import { steps } from './operators/builders.ts'
@@ -32,7 +33,7 @@ export class DatasetContext {
   constructor(options: DatasetOptions) {
     const { runner, files, defaultPartitions = 8, maxClosureBytes, globals, onWarning = warn } = options
     this.#environment = {
-      runner,
+      runner: new JobGroups(runner),
       files,
       defaultPartitions: partitionCount('defaultPartitions', defaultPartitions),
       capture: {
@@ -156,6 +157,42 @@ export class DatasetContext {
   union<T>(datasets: readonly RDD<T>[]): RDD<T> {
     const [first, ...others] = datasets
     return first === undefined ? this.emptyRDD<T>() : first.union(...others)
+  }
+
+  /** Actions called from here on belong to this group, until another is set; without an id to none. */
+  setJobGroup(groupId?: string, description?: string): void {
+    this.#environment.runner.set(groupId, description)
+  }
+
+  /** Actions called from here on have this tag, beside others. One action alone is tagged by its option `tags`. */
+  addJobTag(tag: string): void {
+    this.#environment.runner.tags.add(tag)
+  }
+
+  removeJobTag(tag: string): void {
+    this.#environment.runner.tags.delete(tag)
+  }
+
+  getJobTags(): Set<string> {
+    return new Set(this.#environment.runner.tags)
+  }
+
+  clearJobTags(): void {
+    this.#environment.runner.tags.clear()
+  }
+
+  /** Cancels the jobs of this context that are under way in the group: their actions reject with CANCELLED. How many they were. */
+  cancelJobGroup(groupId: string): number {
+    return this.#environment.runner.cancel(`group ${groupId}`, ({ group }) => group === groupId)
+  }
+
+  cancelJobsWithTag(tag: string): number {
+    return this.#environment.runner.cancel(`tag ${tag}`, ({ tags }) => tags.includes(tag))
+  }
+
+  /** Cancels all jobs of this context that are under way; those of others go on. */
+  cancelAllJobs(): number {
+    return this.#environment.runner.cancel('this context')
   }
 
   #lines(label: string, path: string | readonly string[], minPartitions: number | undefined): Lineage {

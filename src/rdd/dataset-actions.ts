@@ -7,6 +7,7 @@ import { compareValues } from './engine/ordering.ts'
 import { drawPositions, mixedSeed } from './engine/random-draws.ts'
 import { explain, toDebugString } from './explain.ts'
 import { freeze } from './freeze.ts'
+import type { LabelledPlan } from './job-groups.ts'
 import { KeyedMap } from './keyed-map.ts'
 import { builtin, type Lineage, type LineageAction, type LineageFn } from './lineage.ts'
 import { steps } from './operators/builders.ts'
@@ -19,6 +20,8 @@ import { foldInOrder, partials, resultPartitions } from './requester.ts'
 export interface ActionOptions extends AbortOptions {
   /** For job lists and progress. @default the action's name */
   name?: string
+  /** To cancel it by, with `cancelJobsWithTag`, beside those set for all. */
+  tags?: readonly string[]
 }
 
 /** How the pairs of an RDD find their partition. */
@@ -49,8 +52,7 @@ export abstract class DatasetActions<T> extends Dataset implements AsyncIterable
   /** One partition after the other, each asked for when the one before is used up. Leaving the loop cancels the job. */
   async *toLocalIterator(options: ActionOptions = {}): AsyncGenerator<T, void, undefined> {
     const plan = await this.freeze({ kind: 'collect' }, options)
-    const run = { name: 'toLocalIterator', ...options, ordered: true }
-    for await (const { rows } of partials(this.environment.runner, plan, run)) yield* rows as T[]
+    for await (const { rows } of this.partials(plan, 'toLocalIterator', options, true)) yield* rows as T[]
   }
 
   [Symbol.asyncIterator](): AsyncGenerator<T, void, undefined> {
@@ -73,7 +75,7 @@ export abstract class DatasetActions<T> extends Dataset implements AsyncIterable
     let looked = 0
     while (taken.length < num && looked < total) {
       const only = upTo(looked, Math.min(looked + partitionsToTry(num, taken.length, looked), total))
-      const round: Plan = { ...plan, only, action: { kind: 'take', count: num - taken.length } }
+      const round: LabelledPlan = { ...plan, only, action: { kind: 'take', count: num - taken.length } }
       await foldInOrder(this.partials(round, 'take', options), only, rows => {
         for (const row of rows) if (taken.length < num) taken.push(row as T)
       })
@@ -282,12 +284,19 @@ export abstract class DatasetActions<T> extends Dataset implements AsyncIterable
     return freeze(this.lineage, { kind: 'collect' }, this.environment, { ...options, sample: false })
   }
 
-  protected freeze(action: LineageAction, options: AbortOptions): Promise<Plan> {
-    return freeze(this.lineage, action, this.environment, options)
+  /** Labels are those of now, whatever is set while the plan is made. */
+  protected async freeze(action: LineageAction, { tags, ...options }: ActionOptions): Promise<LabelledPlan> {
+    const labels = this.environment.runner.labels(tags)
+    return { ...(await freeze(this.lineage, action, this.environment, { ...options, labels })), labels }
   }
 
-  protected partials(plan: Plan, name: string, options: ActionOptions): ReturnType<typeof partials> {
-    return partials(this.environment.runner, plan, { name, ...options, ordered: false })
+  protected partials(
+    { labels, ...plan }: LabelledPlan,
+    name: string,
+    { signal, ...options }: ActionOptions,
+    ordered = false,
+  ): ReturnType<typeof partials> {
+    return partials(this.environment.runner, plan, { name: options.name ?? name, signal, labels, ordered })
   }
 
   /** Each row of the partial results, in partition order. */

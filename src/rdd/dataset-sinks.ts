@@ -82,8 +82,9 @@ export abstract class DatasetSinks<T> extends DatasetActions<T> {
   }
 
   async #save(name: string, path: string, { action, suffix }: Sink, options: SaveOptions): Promise<void> {
-    const { overwrite = false, signal } = options
-    const { files } = this.environment
+    const { overwrite = false, signal, tags } = options
+    const { files, runner } = this.environment
+    const labels = runner.labels(tags)
     if (!overwrite) await files.checkOutput(path, { signal })
     const parts: OutputPart[] = []
     using _held = files.holdOutput?.(() => parts)
@@ -91,9 +92,8 @@ export abstract class DatasetSinks<T> extends DatasetActions<T> {
       action === 'saveText' ? { kind: action, path } : { kind: 'saveBytes', path, format: action.format }
     const target =
       action === 'saveText' ? this.lineage : steps(this.lineage, name, [{ op: 'stream', fn: action.bytes }])
-    const plan = await freeze(target, save, this.environment, { signal })
-    const run = { name: options.name ?? name, signal }
-    await foldInOrder(this.partials(plan, name, run), resultPartitions(plan), rows => {
+    const plan = { ...(await freeze(target, save, this.environment, { signal, labels })), labels }
+    await foldInOrder(this.partials(plan, name, options), resultPartitions(plan), rows => {
       for (const row of rows) parts.push(row as OutputPart)
     })
     await files.commitOutput(path, parts, { signal, suffix, overwrite })

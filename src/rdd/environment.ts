@@ -1,9 +1,11 @@
 import type { CaptureOptions } from './closure/index.ts'
-import type { FileResolver, JobRunner } from './job-runner.ts'
+import type { JobGroups } from './job-groups.ts'
+import type { FileResolver } from './job-runner.ts'
 
 /** What every RDD of one context shares. */
 export interface DatasetEnvironment {
-  runner: JobRunner
+  /** Runs jobs, and knows those under way by group and tag. */
+  runner: JobGroups
   files: FileResolver
   /** Partitions of parallelize, range and (at least) textFile where the call names none. */
   defaultPartitions: number

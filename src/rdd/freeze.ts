@@ -4,6 +4,7 @@ import { pack } from '../base/wire.ts'
 import { capture, encodeClosure } from './closure/index.ts'
 import { invalid } from './dataset.ts'
 import { partsOf } from './file-layout.ts'
+import type { JobLabels } from './job-groups.ts'
 import type { DatasetEnvironment } from './environment.ts'
 import {
   ancestry,
@@ -34,6 +35,8 @@ import { partials } from './requester.ts'
 export interface FreezeOptions extends AbortOptions {
   /** Run the sampling jobs that sorts need; false leaves their bounds empty, good enough to explain. @default true */
   sample?: boolean
+  /** Of the action, for the jobs that it needs first. @default those set when they run */
+  labels?: JobLabels
 }
 
 /**
@@ -198,7 +201,8 @@ class Freezer {
         if (!runsJobs || rows.length === 0 || only?.length === 0) return rows
         const sealed = this.#sealed(this.#ids.get(parent)!, this.#action(action, lineage.label))
         const plan = only === undefined ? sealed : { ...sealed, only: [...only] }
-        const run = { name: `${lineage.label}: ${what}`, signal: this.#options.signal, ordered: false }
+        const { signal, labels } = this.#options
+        const run = { name: `${lineage.label}: ${what}`, signal, ordered: false, ...(labels && { labels }) }
         for await (const each of partials(this.#environment.runner, plan, run))
           rows[each.partition] = each.rows
         return rows
@@ -285,7 +289,11 @@ class Freezer {
       action => this.#sealed(parent, action),
       { partitions, inputs: this.#nodes[parent]!.partitions },
       this.#environment.runner,
-      { name: `${lineage.label}: sampling`, signal: this.#options.signal },
+      {
+        name: `${lineage.label}: sampling`,
+        signal: this.#options.signal,
+        ...(this.#options.labels && { labels: this.#options.labels }),
+      },
     )
     lineage.marks.bounds ??= bounds
     return lineage.marks.bounds

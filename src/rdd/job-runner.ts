@@ -1,5 +1,6 @@
 import type { AbortOptions } from '../base/deadline.ts'
 import type { FoundFile } from './file-layout.ts'
+import type { JobLabels } from './job-groups.ts'
 import type { Plan, TextSplit } from './plan.ts'
 
 /** What datasets need of the mesh around them, as ports: `src/node` plugs in the mesh, tests and createLocal memory. */
@@ -7,6 +8,8 @@ import type { Plan, TextSplit } from './plan.ts'
 export interface RunOptions extends AbortOptions {
   /** For job lists and progress. */
   name?: string
+  /** Groups and tags to cancel it by (job-groups.ts). @default those set when it runs */
+  labels?: JobLabels
   /** Hand over partitions in ascending order; else as they come. */
   ordered: boolean
 }

@@ -4,7 +4,6 @@ import type { Pair, Widen } from './dataset.ts'
 import type { ActionOptions } from './dataset-actions.ts'
 import { resolveFunction } from './engine/builtins.ts'
 import { partitionFunction } from './engine/partition-function.ts'
-import { freeze } from './freeze.ts'
 import { KeyedMap } from './keyed-map.ts'
 import { builtin, type Lineage, type UserFunction } from './lineage.ts'
 import { NumericActions } from './numeric-actions.ts'
@@ -42,7 +41,7 @@ export abstract class PairActions<T> extends NumericActions<T> {
       ],
       keepsPartitioner: false,
     }
-    const plan = await freeze(values, { kind: 'collect' }, this.environment, options)
+    const plan = await this.derived<V>(values).freeze({ kind: 'collect' }, options)
     const { partitioner } = plan.nodes.at(-2)!
     if (partitioner !== undefined) {
       const resolve = (ref: FunctionRef) =>

@@ -1,7 +1,6 @@
-import type { AbortOptions } from '../base/deadline.ts'
 import { encodeRows } from './codec/index.ts'
 import { compareValues } from './engine/ordering.ts'
-import type { JobRunner } from './job-runner.ts'
+import type { JobRunner, RunOptions } from './job-runner.ts'
 import type { Action, Plan } from './plan.ts'
 import { partials } from './requester.ts'
 
@@ -31,7 +30,7 @@ export async function sampleBounds(
   seal: (action: Action) => Plan,
   { partitions, inputs }: { partitions: number; inputs: number },
   runner: JobRunner,
-  options: AbortOptions & { name: string },
+  options: Omit<RunOptions, 'ordered'>,
 ): Promise<Uint8Array> {
   if (partitions <= 1 || inputs === 0) return encodeRows([])
   const wanted = Math.min(SAMPLE_PER_PARTITION * partitions, SAMPLE_MAX)

@@ -105,6 +105,61 @@ describe('types of RDDs', () => {
     expectTypeOf(combined.collectAsMap()).resolves.toEqualTypeOf<Map<string, number[]>>()
   })
 
+  claim('every operator carries types through', () => {
+    const words = mesh.parallelize(['a', 'b'])
+    const counts = words.map(word => [word, 1] as const)
+    expectTypeOf(words.sample(false, 0.5)).toEqualTypeOf<RDD<string>>()
+    expectTypeOf(words.randomSplit([1, 2])).toEqualTypeOf<RDD<string>[]>()
+    expectTypeOf(words.takeSample(true, 3)).resolves.toEqualTypeOf<string[]>()
+    expectTypeOf(words.zipWithIndex()).toEqualTypeOf<RDD<Pair<string, number>>>()
+    expectTypeOf(words.zipByIndex(mesh.range(2))).toEqualTypeOf<RDD<Pair<string, number>>>()
+    expectTypeOf(words.subtract(mesh.range(2))).toEqualTypeOf<RDD<string>>()
+    expectTypeOf(words.intersection(words)).toEqualTypeOf<RDD<string>>()
+    expectTypeOf(words.pipe('sort')).toEqualTypeOf<RDD<string>>()
+    expectTypeOf(words.mapAsync(async word => word.length)).toEqualTypeOf<RDD<number>>()
+    expectTypeOf(words.mapAsync(async word => [word, 1])).toEqualTypeOf<RDD<[string, number]>>()
+    expectTypeOf(words.mapAsync(word => [word, 1]).reduceByKey((a, b) => a + b)).toEqualTypeOf<
+      RDD<Pair<string, number>>
+    >()
+    expectTypeOf(
+      words.flatMapAsync(async function* (word) {
+        yield word.length
+      }),
+    ).toEqualTypeOf<RDD<number>>()
+    expectTypeOf(words.countAsync()).toExtend<Promise<number>>()
+    words.countAsync().cancel('changed my mind')
+    expectTypeOf(counts.reduceByKeyLocally((a, b) => a + b)).resolves.toEqualTypeOf<Map<string, number>>()
+    expectTypeOf(counts.filterByRange('a', 'b').sortByKey()).toEqualTypeOf<RDD<Pair<string, 1>>>()
+    expectTypeOf(
+      counts.groupWith(
+        words.keyBy(word => word),
+        counts.mapValues(() => true),
+      ),
+    ).toEqualTypeOf<RDD<Pair<string, readonly [1[], string[], boolean[]]>>>()
+    expectTypeOf(mesh.range(3).histogram(2)).resolves.toEqualTypeOf<[bounds: number[], counts: number[]]>()
+    const lengths = words.treeAggregate(
+      0,
+      (sum, word) => sum + word.length,
+      (a, b) => a + b,
+    )
+    expectTypeOf(lengths).resolves.toEqualTypeOf<number>()
+    expectTypeOf(counts.sampleByKey(false, { a: 1 })).toEqualTypeOf<RDD<Pair<string, 1>>>()
+    // @ts-expect-error no pairs
+    words.filterByRange('a', 'b')
+    // @ts-expect-error no pairs
+    words.sampleByKey(false, { a: 1 })
+    // @ts-expect-error no pairs
+    words.groupWith(counts)
+    // @ts-expect-error keys of another type never match
+    counts.subtractByKey(mesh.range(3).keyBy(n => n))
+    // @ts-expect-error bounds of another type
+    counts.filterByRange(1, 2)
+    // @ts-expect-error strings have no histogram
+    void words.histogram(2)
+    // @ts-expect-error strings have no sum
+    void words.sumApprox(10)
+  })
+
   claim('an RDD is an async iterable of its elements', () => {
     expectTypeOf(mesh.range(3)[Symbol.asyncIterator]()).toExtend<AsyncIterator<number>>()
     expectTypeOf(mesh.range(3).toLocalIterator()).toExtend<AsyncIterable<number>>()

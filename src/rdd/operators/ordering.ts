@@ -73,6 +73,7 @@ function rangesWithin(
   upper: unknown,
 ): number[] | undefined {
   if (partitioner?.kind !== 'range' || partitioner.bounds.byteLength === 0) return undefined
+  if (compareValues(lower, upper) > 0) return []
   const bounds = decodeRows(partitioner.bounds)
   // Range r has the keys above bound r − 1, up to bound r.
   const kept: number[] = []

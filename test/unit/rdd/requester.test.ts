@@ -161,7 +161,8 @@ test('actions pass their name and signal on, and say whether they need order', a
     forget() {},
   }
   const mesh = createDatasets({ runner, files: new LocalFiles() })
-  const { signal } = new AbortController()
+  const abort = new AbortController()
+  const { signal } = abort
   await mesh.range(3).count()
   await mesh.range(3).mean({ name: 'average age', signal })
   await gather(mesh.range(3))
@@ -169,12 +170,13 @@ test('actions pass their name and signal on, and say whether they need order', a
     .range(3)
     .sortBy(n => n)
     .first({ signal })
-  expect(seen).toEqual([
-    { name: 'count', ordered: false },
-    { name: 'average age', signal, ordered: false },
-    { name: 'toLocalIterator', ordered: true },
-    { name: 'sortBy: sampling', signal, ordered: false },
-    { name: 'first', signal, ordered: false },
+  abort.abort(new Error('enough'))
+  expect(seen.map(({ name, ordered, signal }) => [name, ordered, signal?.aborted])).toEqual([
+    ['count', false, false],
+    ['average age', false, true],
+    ['toLocalIterator', true, false],
+    ['sortBy: sampling', false, true],
+    ['first', false, true],
   ])
 })
 

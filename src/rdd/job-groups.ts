@@ -1,0 +1,79 @@
+import { ShoalError } from '../base/errors.ts'
+import type { JobRunner, PartialResult, RunOptions } from './job-runner.ts'
+import type { Plan } from './plan.ts'
+
+/** What the jobs of an action can be called off by; settled when the action is called. */
+export interface JobLabels {
+  group?: string
+  /** Of the group: names of its jobs begin with it. */
+  description?: string
+  tags: readonly string[]
+}
+
+/** A plan and the labels of its job. The labels stay here: nobody else needs them. */
+export type LabelledPlan = Plan & { labels: JobLabels }
+
+/**
+ * Groups and tags of the jobs of one context, as PySpark's SparkContext has them per thread: what is set holds for the
+ * actions called afterwards. Runs jobs as the runner it stands before, and knows those under way.
+ */
+export class JobGroups implements JobRunner {
+  readonly #runner: JobRunner
+  readonly #running = new Map<AbortController, JobLabels>()
+  readonly #tags = new Set<string>()
+  #group: { id: string; description?: string } | undefined
+
+  constructor(runner: JobRunner) {
+    this.#runner = runner
+  }
+
+  set(id: string | undefined, description: string | undefined): void {
+    this.#group = id === undefined ? undefined : { id, ...(description !== undefined && { description }) }
+  }
+
+  /** Tags of the actions to come. */
+  get tags(): Set<string> {
+    return this.#tags
+  }
+
+  /** @param tags Those of one action, beside what is set. */
+  labels(tags: readonly string[] = []): JobLabels {
+    const { id, description } = this.#group ?? {}
+    return {
+      tags: [...this.#tags, ...tags],
+      ...(id !== undefined && { group: id }),
+      ...(description !== undefined && { description }),
+    }
+  }
+
+  async *run(plan: Plan, options: RunOptions): AsyncGenerator<PartialResult, void, undefined> {
+    const { labels = this.labels(), ...rest } = options
+    const stop = new AbortController()
+    const signal = options.signal === undefined ? stop.signal : AbortSignal.any([options.signal, stop.signal])
+    const { description } = labels
+    const name =
+      description === undefined ? options.name : [description, options.name].filter(Boolean).join(': ')
+    this.#running.set(stop, labels)
+    try {
+      yield* this.#runner.run(plan, { ...rest, signal, ...(name !== undefined && { name }) })
+    } finally {
+      this.#running.delete(stop)
+    }
+  }
+
+  forget(fingerprints: readonly string[]): void {
+    this.#runner.forget(fingerprints)
+  }
+
+  /** How many jobs were called off. */
+  cancel(why: string, isMeant: (labels: JobLabels) => boolean = () => true): number {
+    let cancelled = 0
+    for (const [stop, labels] of this.#running) {
+      if (!isMeant(labels)) continue
+      const what = `a job of ${why}`
+      stop.abort(new ShoalError('CANCELLED', { what }, `${what} was cancelled`))
+      cancelled++
+    }
+    return cancelled
+  }
+}
