@@ -84,7 +84,7 @@ export async function weigh(peer: string, text: string, settings: Settings): Pro
 
 function describe({ slots, blocks, bytes, unsafe, votes }: DrainProgress): string {
   const parts = [
-    `${counted(blocks, 'block')} (${humanBytes(bytes)}) and ${counted(slots, 'slot')} still on it, ${unsafe} of them not yet safe elsewhere`,
+    `still on it are ${counted(blocks, 'block')} (${humanBytes(bytes)}), ${unsafe} of which are not yet safe elsewhere, and ${counted(slots, 'slot')}`,
   ]
   if (votes) parts.push('its vote is to be given to another peer')
   return parts.join('; ')

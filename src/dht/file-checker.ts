@@ -69,15 +69,22 @@ export class FileChecker {
       filesMax?: number | undefined
     },
     damaged: Damaged['of'],
-  ): { files: CheckedFile[]; more: boolean } {
+  ): { files: CheckedFile[]; more: boolean; next?: string } {
     const { path, startAfter, startBlock = 0, filesMax = PAGE_MAX } = head
     const blocksMax = head.blocks === true ? NAMED_MAX : BLOCKS_MAX
     const namespace = this.#ports.namespace()
     const living = this.#ports.peers().filter(({ peerId }) => this.#ports.isAlive(peerId)).length
     const files: CheckedFile[] = []
     let blocksSeen = 0
+    let next = startAfter
     for (const file of filesUnder(namespace, path, startAfter)) {
-      if (files.length >= filesMax || blocksSeen >= blocksMax) return { files, more: true }
+      if (files.length >= filesMax || blocksSeen >= blocksMax)
+        return { files, more: true, ...(next !== undefined && { next }) }
+      next = file.path
+      if (file.type === 'directory') {
+        blocksSeen++
+        continue
+      }
       const blocks = namespace.blocksOf(file.path)
       const room = Math.max(1, NAMED_MAX - blocksSeen)
       blocksSeen += blocks.length + 1
@@ -201,7 +208,10 @@ export class FileChecker {
   }
 }
 
-/** The files under a path, names in order, directories gone through in place; those behind `after` in this order. */
+/**
+ * The files under a path, names in order, and each directory behind what is in it; what comes behind `after`, which need not be
+ * there any more.
+ */
 export function* filesUnder(
   namespace: NamespaceView,
   path: string,
@@ -225,7 +235,10 @@ export function* filesUnder(
     })
     for (const entry of entries) {
       if (entry.type === 'file') yield entry
-      else yield* filesUnder(namespace, entry.path)
+      else {
+        yield* filesUnder(namespace, entry.path)
+        yield entry
+      }
     }
     if (entries.length < PAGE_MAX) return
     startAfter = entries.at(-1)!.name

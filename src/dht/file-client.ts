@@ -330,14 +330,13 @@ export class FileClient extends OperatorClient {
     const { signal, ...head } = options
     let startAfter: { startAfter: string } | undefined
     for (;;) {
-      const { files, more } = await this.#ask(fileCheck, { path, ...head, ...startAfter }, signal)
+      const { files, more, next } = await this.#ask(fileCheck, { path, ...head, ...startAfter }, signal)
       for (const file of files) {
         if (head.blocks === true) await this.#allBlocks(file, head, signal)
         yield file
       }
-      const last = files.at(-1)
-      if (!more || last === undefined) return
-      startAfter = { startAfter: last.path }
+      if (!more || next === undefined) return
+      startAfter = { startAfter: next }
     }
   }
 

@@ -420,6 +420,8 @@ export const fileCheck = message({
   reply: z.object({
     files: z.array(checkedFile),
     more: z.boolean(),
+    /** Then: what to name as `startAfter`; the last file, or an empty directory behind it. */
+    next: path.optional(),
     /** Living peers that did not say what is damaged. */
     unheard: z.array(peerId),
     asOf,

@@ -20,7 +20,10 @@ export function memberCalled(records: readonly MemberRecord[], nameOrId: string)
   const present = named.filter(({ state }) => state !== 'left')
   const [found, second] = present.length > 0 ? present : named
   if (found !== undefined && second === undefined) return found
-  const names = records.flatMap(({ name, state }) => (state === 'left' ? [] : [name])).join(', ')
+  const names = records
+    .flatMap(({ name, state }) => (state === 'left' ? [] : [name]))
+    .toSorted()
+    .join(', ')
   const reason =
     found === undefined
       ? `no member is called ${nameOrId}; there are ${names}`

@@ -8,6 +8,7 @@ import { DhtMesh } from '../../support/dht-mesh.ts'
 const BLOCKS = 2_100
 const PER_ENTRY = 60
 const FILE = asFileId('f'.repeat(32))
+const context = () => ({ index: 1_000, term: 1, timeMs: Date.now() })
 
 let mesh: DhtMesh | undefined
 
@@ -56,4 +57,23 @@ it('counts blocks that all living peers hold as short, and none of them as under
   for await (const file of made.client('ada').fsck('/large')) found.push(file)
   expect(found).toMatchObject([{ partitions: BLOCKS, short: BLOCKS, underReplicated: 0, missing: 0 }])
   expect(found[0]!.blocks).toBeUndefined()
+})
+
+it('goes through empty directories page by page, too, and loses no file between them', async () => {
+  const made = await started()
+  // Each answer looks at some 4,000 entries.
+  for (let i = 0; i < 9_000; i++) made.namespace.apply({ type: 'mkdir', path: `/d${i}` }, context())
+  made.namespace.apply({ type: 'mkdir', path: '/e/deep', parents: true }, context())
+  for (const [i, path] of ['/d8999/in', '/e/deep/er'].entries()) {
+    const fileId = asFileId(`${i}`.padStart(32, '0'))
+    expect(made.namespace.apply({ type: 'touch', path, fileId, create: true }, context())).toMatchObject({
+      ok: true,
+    })
+  }
+  const request = { path: '/' }
+  const { head } = await made.peer('ada').transport.call(made.peer('bob').id, fileCheck, request)
+  expect(head).toMatchObject({ files: [], more: true, next: expect.stringMatching(/^\/d\d+$/) })
+  const found: string[] = []
+  for await (const { path } of made.client('ada').fsck('/')) found.push(path)
+  expect(found).toEqual(['/d8999/in', '/e/deep/er', '/large'])
 })
