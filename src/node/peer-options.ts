@@ -38,8 +38,10 @@ export interface PeerOptions {
   workers?: number
   /** Bytes of cached partitions. @default 256 MiB */
   cacheBytes?: number
-  /** Bytes one task may hold in its tables before TASK_MEMORY. @default 512 MiB */
+  /** Bytes one task may hold in tables and buffers; what is more goes to disk. @default 512 MiB */
   taskBytes?: number
+  /** The same of all its tasks together. @default a quarter of the machine's memory */
+  tasksBytes?: number
   /** Heap of a worker thread in MiB; a task that needs more ends its thread only. @default 1024 */
   oldSpaceMb?: number
   /** Free space of the disk that is never given to blocks. @default 256 MiB */

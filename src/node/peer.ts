@@ -1,4 +1,4 @@
-import { availableParallelism, hostname } from 'node:os'
+import { availableParallelism, hostname, totalmem } from 'node:os'
 import {
   asBlockId,
   asFileId,
@@ -20,6 +20,7 @@ import {
   parseBlockId,
   RepairDriver,
   type FileServicePorts,
+  BLOCK_STORE_DEFAULTS,
 } from '../dht/index.ts'
 import { MembershipDriver, type LeaderView } from '../gossip/index.ts'
 import { bootstrap, type Bootstrapped } from './bootstrap.ts'
@@ -205,6 +206,8 @@ class RunningPeer implements Peer {
         outputBytes: PEER.outputBytes,
         cacheBytes: options.cacheBytes ?? PEER.cacheBytes,
         taskBytes: options.taskBytes ?? PEER.taskBytes,
+        tasksBytes: options.tasksBytes ?? Math.floor(totalmem() / PEER.tasksMemoryDivisor),
+        diskReserveBytes: options.diskReserveBytes ?? BLOCK_STORE_DEFAULTS.diskReserveBytes,
         oldSpaceMb: options.oldSpaceMb ?? PEER.oldSpaceMb,
       },
     )

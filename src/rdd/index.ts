@@ -1,4 +1,4 @@
-export { encodeRows } from './codec/index.ts'
+export { encodeRows, wholeBatchBytes } from './codec/index.ts'
 export * from './config.ts'
 export * from './context.ts'
 export { sizeOf, type FoundFile } from './file-layout.ts'

@@ -4,6 +4,7 @@ import { DatasetContext, type DatasetOptions } from './context.ts'
 import { TaskRunner } from './engine/task-runner.ts'
 import type { JobRunner, OutputPart, PartialResult, RunOptions } from './job-runner.ts'
 import { LocalFiles } from './local-files.ts'
+import { MemorySpill } from './memory-spill.ts'
 import type { NodeId, Plan } from './plan.ts'
 import { decodePlan, encodePlan } from './plan-codec.ts'
 import { planStages } from './planner.ts'
@@ -31,6 +32,7 @@ export class LocalRunner implements JobRunner {
   readonly #engine = new TaskRunner()
   readonly #files: LocalFiles
   readonly #memoryLimitBytes: number
+  readonly #spill = new MemorySpill()
   readonly #cached = new Map<string, Uint8Array>()
   #jobs = 0
 
@@ -81,7 +83,11 @@ export class LocalRunner implements JobRunner {
     const id = { stage: stage.id, partition, attempt: 0, term: 0 }
     const written: Uint8Array[] = []
     const ports = this.#ports(outputs, written, options)
-    const outcome = await this.#engine.runTask(job, plan, { id, root, sink, shuffles, holders: {} }, ports)
+    const ended = await this.#engine.runTask(job, plan, { id, root, sink, shuffles, holders: {} }, ports)
+    const outcome =
+      ended.type === 'map-file'
+        ? { ...ended, type: 'map-output' as const, bytes: this.#spill.takeSealed(ended.file) }
+        : ended
     options.signal?.throwIfAborted()
     switch (outcome.type) {
       case 'failed':
@@ -115,6 +121,8 @@ export class LocalRunner implements JobRunner {
       writeOutput: async chunk => void written.push(chunk.slice()),
       cancelled: () => options.signal?.aborted === true,
       memoryLimitBytes: this.#memoryLimitBytes,
+      reserveMemory: () => true,
+      openSpill: () => this.#spill.open(),
     }
   }
 

@@ -49,6 +49,10 @@ const metrics = z.object({
   bytesWritten: z.number(),
   durationMs: z.number(),
   cacheHits: z.number(),
+  spilledBytes: z.number(),
+  spilledRecords: z.number(),
+  peakBytes: z.number(),
+  largestGroup: z.number(),
 })
 
 const endedOutcome = z.discriminatedUnion('type', [

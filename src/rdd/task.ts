@@ -59,12 +59,28 @@ export interface TaskMetrics {
   durationMs: number
   /** Partitions served from the cache. */
   cacheHits: number
+  /** Bytes and rows written to disk for want of memory; what was written twice counts twice. */
+  spilledBytes: number
+  spilledRecords: number
+  /** The most that tables and buffers held at once, by estimate. */
+  peakBytes: number
+  /** Values of the largest group that was made: a partition far above the others has one heavy key, or many keys. */
+  largestGroup: number
 }
 
 /** How an attempt ended. */
 export type TaskOutcome =
   /** Buckets of all reduce partitions, one after the other; bucket r is bytes [offsets[r], offsets[r+1]). */
   | { type: 'map-output'; bytes: Uint8Array; offsets: number[]; checksum: number; metrics: TaskMetrics }
+  /** The same when memory did not suffice: in a sealed file of `TaskPorts.openSpill`. */
+  | {
+      type: 'map-file'
+      file: string
+      sizeBytes: number
+      offsets: number[]
+      checksum: number
+      metrics: TaskMetrics
+    }
   /** Rows of the partition's partial result, in the row codec (one batch after the other), with their CRC-32. */
   | { type: 'result'; bytes: Uint8Array; rows: number; checksum: number; metrics: TaskMetrics }
   /** `fetch` names the map output that could not be read: not the task's fault. */
@@ -91,6 +107,21 @@ export interface TaskPorts {
   writeOutput(chunk: Uint8Array): Promise<void>
   /** True once the attempt should stop; looked at once per slice. */
   cancelled(): boolean
-  /** Bytes a task may hold in tables and buffers before TASK_MEMORY. */
+  /** Bytes a task may hold in tables and buffers; what is more goes to disk. */
   memoryLimitBytes: number
+  /** The attempt wants to hold so many bytes in all; false when the peer has no more to give, and nothing has changed. */
+  reserveMemory(totalBytes: number): boolean
+  /** A new file for what there is no memory for. `kept`: it will be sealed and outlives the attempt. */
+  openSpill(kind: 'scratch' | 'kept'): SpillFile
+}
+
+/** A file of one attempt, read and written at once, without waiting. All but `close` throw DISK_FULL or DISK_FAILED. */
+export interface SpillFile {
+  /** Adds at the end; where the bytes begin. */
+  append(bytes: Uint8Array): number
+  read(start: number, end: number): Uint8Array
+  /** Complete; the name by which it is handed over. It is closed by this. */
+  seal(): string
+  /** Removes it, unless it was sealed. */
+  close(): void
 }

@@ -148,17 +148,45 @@ test('a job that is aborted rejects with the reason and frees the workers', asyn
   )
 })
 
-test('a table that outgrows the memory of a task fails the job with TASK_MEMORY, and the peers live', async () => {
+test('groups, sums and sorts of more than the memory of a task go to disk and come out right', async () => {
   const [mesh] = await cluster().clients(1)
-  const pids = await Promise.all(cluster().peers.map(async peer => (await peer.status()).pid))
-  const grouped = mesh!
-    .range(0, 2_000_000, 1, 2)
-    .map(number => [`key ${number} ${'x'.repeat(20)}`, number] as const)
+  const pairs = mesh!
+    .range(0, 600_000, 1, 2)
+    .map(number => [`key ${number % 200_000} ${'x'.repeat(20)}`, number] as const)
+  const groups = await pairs
     .groupByKey(2)
+    .map(([key, numbers]) => [key.split(' ')[1], numbers] as const)
+    .filter(
+      ([key, numbers]) => !(numbers.length === 3 && numbers.every(each => each % 200_000 === Number(key))),
+    )
     .count()
-  await expect(grouped).rejects.toMatchObject({ code: 'TASK_MEMORY' })
-  expect(await mesh!.range(100).sum()).toBe(4950)
-  expect(await Promise.all(cluster().peers.map(async peer => (await peer.status()).pid))).toEqual(pids)
+  expect(groups).toBe(0)
+  const sums = await pairs
+    .reduceByKey((left, right) => left + right, 2)
+    .values()
+    .sum()
+  expect(sums).toBe((600_000 * 599_999) / 2)
+  const misplaced = await pairs
+    .sortByKey(true, 2)
+    .keys()
+    .mapPartitions(function* (keys) {
+      let last = ''
+      let count = 0
+      for (const key of keys) {
+        if (key < last) count++
+        last = key
+      }
+      yield count
+    })
+    .collect()
+  expect(misplaced).toEqual([0, 0])
+  const heavy = await mesh!
+    .range(0, 400_000, 1, 2)
+    .map(number => ['one', `value ${number}`] as const)
+    .groupByKey(2)
+    .map(([, values]) => [values.length, values[0], values.at(-1)] as const)
+    .collect()
+  expect(heavy).toEqual([[400_000, 'value 0', 'value 399999']])
 })
 
 test('a closure that eats the heap of its worker ends that worker only, and fails its job with a code', async () => {

@@ -45,7 +45,7 @@ import { ResultHandOver } from './result-hand-over.ts'
 import { shortened } from './shorten-error.ts'
 import { ShuffleExchange } from './shuffle-exchange.ts'
 import { WorkerPool } from './worker-pool.ts'
-import type { RunningTask, ThreadOutcome } from './worker-thread.ts'
+import { keptFileOf, type RunningTask, type ThreadOutcome } from './worker-thread.ts'
 
 export interface ExecutorPorts {
   transport: Transport
@@ -74,8 +74,12 @@ export interface ExecutorOptions {
   outputBytes: number
   /** Bytes of cached partitions. */
   cacheBytes: number
-  /** Bytes that one task may hold in its tables. */
+  /** Bytes that one task may hold in its tables; what is more goes to disk… */
   taskBytes: number
+  /** …and those of all workers together. */
+  tasksBytes: number
+  /** Free space of the disk that tasks leave. */
+  diskReserveBytes: number
   /** Heap of a worker thread. */
   oldSpaceMb: number
 }
@@ -133,6 +137,9 @@ export class Executor {
         dataDirectory: options.dataDirectory,
         self: ports.transport.self,
         memoryLimitBytes: options.taskBytes,
+        memoryBytes: options.tasksBytes,
+        spillDirectory: options.outputDirectory,
+        diskReserveBytes: options.diskReserveBytes,
       },
       cached: () => this.#cache.entries(),
       log: ports.log,
@@ -337,6 +344,14 @@ export class Executor {
         await this.#store.sealMapOutput(sealed, bytes)
         return { type: 'map-output', shuffle: output, checksum, sizeBytes: bytes.byteLength, metrics }
       }
+      case 'map-file': {
+        const { file, sizeBytes, offsets, checksum, metrics } = outcome
+        if (output === undefined)
+          throw new ShoalError('PLAN_INVALID', { reason: 'a map task without an output name' })
+        const sealed = { jobId, session: job.session, id, shuffle: output, offsets, checksum }
+        await this.#store.sealMapFile(sealed, { file, sizeBytes })
+        return { type: 'map-output', shuffle: output, checksum, sizeBytes, metrics }
+      }
       case 'result': {
         const made = job.save === undefined ? outcome : await this.#closePart(task, outcome)
         const { checksum, rows, metrics } = made
@@ -351,6 +366,7 @@ export class Executor {
       }
       case 'worker-died':
         await this.#parts.abandon(partKey(task))
+        await this.#store.discard(keptFileOf(task))
         return { type: 'worker-died', error: this.#located(outcome.error, id) }
     }
   }

@@ -1,8 +1,8 @@
 import { mkdir, open, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { crc32 } from 'node:zlib'
-import { ShoalError } from '../../base/index.ts'
 import type { TaskId } from '../../rdd/index.ts'
+import { spillFailure } from './spill-files.ts'
 
 /** One sealed output: a map task's buckets, or a result that is too large to travel with the report. */
 interface Sealed {
@@ -75,6 +75,31 @@ export class OutputStore {
     await this.#seal(key, { ...rest, shuffle: { key: shuffle, map: output.id.partition } }, bytes)
   }
 
+  /** The same for one that its task wrote to a file of this store's directory; the file is the store's from now on. */
+  async sealMapFile(
+    output: {
+      jobId: string
+      session: string
+      id: TaskId
+      shuffle: string
+      offsets: number[]
+      checksum: number
+    },
+    { file, sizeBytes }: { file: string; sizeBytes: number },
+  ): Promise<void> {
+    const { shuffle, ...rest } = output
+    const map = output.id.partition
+    const key = mapKey(shuffle, map)
+    const replaced = this.#drop(key)
+    this.#sealed.set(key, { ...rest, shuffle: { key: shuffle, map }, sizeBytes, bytes: undefined, file })
+    await replaced
+  }
+
+  /** Removes what an attempt that came to nothing may have left under this name. */
+  async discard(name: string): Promise<void> {
+    await rm(join(this.#directory, name), { force: true })
+  }
+
   async sealResult(
     output: { jobId: string; session: string; id: TaskId; checksum: number },
     bytes: Uint8Array,
@@ -118,11 +143,7 @@ export class OutputStore {
         await writeFile(file, bytes)
       } catch (error) {
         await rm(file, { force: true })
-        throw new ShoalError(
-          'DISK_FAILED',
-          { peer: this.#peer, operation: 'spill', reason: String(error) },
-          `${sealed.sizeBytes} bytes of task output could not be written to ${file}: ${String(error)}`,
-        )
+        throw spillFailure(this.#peer, 'write', error)
       }
       if (sealed.bytes === undefined) {
         // Dropped while it was written.
@@ -135,10 +156,20 @@ export class OutputStore {
     }
   }
 
-  /** One bucket of a map output; undefined when this executor does not have it. */
-  async bucket(shuffle: string, map: number, reduce: number): Promise<Uint8Array | undefined> {
+  /**
+   * One bucket of a map output, in pieces: as a whole from memory, a megabyte at a time from disk. Undefined when this
+   * executor does not have it; the pieces end early when it is dropped meanwhile.
+   */
+  bucket(
+    shuffle: string,
+    map: number,
+    reduce: number,
+  ): { sizeBytes: number; pieces: AsyncIterable<Uint8Array> } | undefined {
     const sealed = this.#sealed.get(mapKey(shuffle, map))
-    return sealed === undefined ? undefined : await read(sealed, reduce)
+    const start = sealed?.offsets[reduce]
+    const end = sealed?.offsets[reduce + 1]
+    if (sealed === undefined || start === undefined || end === undefined) return undefined
+    return { sizeBytes: end - start, pieces: piecesOf(sealed, start, end) }
   }
 
   /** A whole result, its checksum verified against what the worker computed. */
@@ -209,6 +240,34 @@ function mapKey(shuffle: string, map: number): string {
 
 function resultKey(jobId: string, partition: number): string {
   return `r ${jobId} ${partition}`
+}
+
+/** Read from disk at once. */
+const PIECE_BYTES = 1 << 20
+
+async function* piecesOf(
+  sealed: Sealed,
+  start: number,
+  end: number,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  if (sealed.bytes !== undefined) {
+    yield sealed.bytes.subarray(start, end)
+    return
+  }
+  // Gone when it was dropped a moment ago.
+  const file = sealed.file === undefined ? undefined : await open(sealed.file, 'r').catch(() => undefined)
+  if (file === undefined) return
+  try {
+    for (let at = start; at < end;) {
+      const piece = new Uint8Array(Math.min(PIECE_BYTES, end - at))
+      const { bytesRead } = await file.read(piece, 0, piece.byteLength, at)
+      if (bytesRead === 0) return
+      at += bytesRead
+      yield piece.subarray(0, bytesRead)
+    }
+  } finally {
+    await file.close()
+  }
 }
 
 async function read(sealed: Sealed, bucket: number): Promise<Uint8Array | undefined> {

@@ -1,8 +1,10 @@
-import { parentPort, workerData, type TransferListItem } from 'node:worker_threads'
+import { parentPort, threadId, workerData, type TransferListItem } from 'node:worker_threads'
 import { asBlockId, fromWire, ShoalError, toWire } from '../../base/index.ts'
 import { blockDataPath, readBlockFile } from '../../dht/index.ts'
 import { decodePlan, TaskRunner, type Plan, type TaskPorts } from '../../rdd/index.ts'
 import { cacheKey } from './partition-cache.ts'
+import { MemoryGrants } from './memory-grants.ts'
+import { SpillFiles } from './spill-files.ts'
 import { StreamInbox } from './stream-inbox.ts'
 import type { FromWorker, ToWorker, WorkerSettings } from './worker-protocol.ts'
 
@@ -13,6 +15,13 @@ import type { FromWorker, ToWorker, WorkerSettings } from './worker-protocol.ts'
 const settings = workerData as WorkerSettings
 const port = parentPort!
 const cancelFlag = new Int32Array(settings.cancelFlag)
+const grants = new MemoryGrants(settings.memoryCells, settings.memoryBytes)
+const spills = new SpillFiles({
+  directory: settings.spillDirectory,
+  prefix: `worker-${threadId}`,
+  reserveBytes: settings.diskReserveBytes,
+  peer: settings.self,
+})
 const runner = new TaskRunner()
 const plans = new Map<string, Plan>()
 const cached = new Map<string, Uint8Array>()
@@ -20,6 +29,8 @@ const inbox = new StreamInbox({
   onConsumed: (stream, bytes) => post({ type: 'credit', stream, bytes }),
   onClosed: stream => post({ type: 'close-stream', stream }),
 })
+/** The file name of the running task's output, should it need one. */
+let keptFile = ''
 let outputTaken: PromiseWithResolvers<void> | undefined
 
 function post(message: FromWorker, transfer: TransferListItem[] = []): void {
@@ -52,6 +63,8 @@ const ports: TaskPorts = {
   },
   cancelled: () => Atomics.load(cancelFlag, 0) === 1,
   memoryLimitBytes: settings.memoryLimitBytes,
+  reserveMemory: totalBytes => grants.resize(settings.worker, totalBytes),
+  openSpill: kind => spills.open(kind === 'kept' ? keptFile : undefined),
 }
 
 /** From the local disk as far as it is good, the rest from another holder: no byte twice, none left out. */
@@ -83,6 +96,7 @@ async function* readBlock(
 
 async function run(message: Extract<ToWorker, { type: 'run' }>): Promise<void> {
   let plan = plans.get(message.jobId)
+  keptFile = message.keptFile
   try {
     if (plan === undefined) {
       if (message.plan === undefined)

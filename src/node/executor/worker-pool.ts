@@ -1,7 +1,11 @@
+import { MemoryGrants } from './memory-grants.ts'
 import type { Logger } from '../../base/index.ts'
 import { WorkerThread, type RunningTask, type ThreadOutcome, type WorkerServices } from './worker-thread.ts'
 import type { WorkerSettings } from './worker-protocol.ts'
 import type { CachedPartition } from './partition-cache.ts'
+
+/** What all workers are told alike. `memoryBytes`: what their tasks may hold together. */
+export type PoolSettings = Omit<WorkerSettings, 'cancelFlag' | 'memoryCells' | 'worker'>
 
 interface Queued {
   task: RunningTask
@@ -12,7 +16,7 @@ interface Queued {
 /** The worker threads of a peer: started when first needed (each costs 20 to 25 MB), replaced when one dies. */
 export class WorkerPool {
   readonly workers: number
-  readonly #settings: Omit<WorkerSettings, 'cancelFlag'>
+  readonly #settings: PoolSettings
   readonly #oldSpaceMb: number
   readonly #services: WorkerServices
   readonly #log: Logger
@@ -20,11 +24,14 @@ export class WorkerPool {
   readonly #queue: Queued[] = []
   /** What a new thread is told before its first task. */
   readonly #cached: () => CachedPartition[]
+  readonly #grants: MemoryGrants
+  /** Cells of the account of memory that no thread has. */
+  readonly #cells: number[]
   #closed = false
 
   constructor(options: {
     workers: number
-    settings: Omit<WorkerSettings, 'cancelFlag'>
+    settings: PoolSettings
     oldSpaceMb: number
     services: WorkerServices
     cached: () => CachedPartition[]
@@ -36,6 +43,13 @@ export class WorkerPool {
     this.#services = options.services
     this.#cached = options.cached
     this.#log = options.log
+    this.#grants = MemoryGrants.of(options.workers, options.settings.memoryBytes)
+    this.#cells = Array.from(this.#grants.cells.keys())
+  }
+
+  /** What running tasks have of the peer's memory. */
+  get grantedBytes(): number {
+    return this.#grants.grantedBytes
   }
 
   /** Runs the task when a thread is free; never rejects. Bounded by the leader, which knows the number of workers. */
@@ -91,14 +105,18 @@ export class WorkerPool {
   }
 
   #start(): WorkerThread | undefined {
-    if (this.#threads.length >= this.workers) return undefined
+    const cell = this.#cells.shift()
+    if (cell === undefined) return undefined
     const thread = new WorkerThread({
-      settings: this.#settings,
+      settings: { ...this.#settings, memoryCells: this.#grants.cells, worker: cell },
       oldSpaceMb: this.#oldSpaceMb,
       services: this.#services,
       onExit: dead => {
         const index = this.#threads.indexOf(dead)
         if (index >= 0) this.#threads.splice(index, 1)
+        // It has no memory any more, whatever it had.
+        this.#grants.resize(cell, 0)
+        this.#cells.push(cell)
         if (!this.#closed) this.#log.warn({ threads: this.#threads.length }, 'a worker thread ended')
         this.#next()
       },

@@ -13,14 +13,27 @@ export interface WorkerSettings {
   /** Holds this peer's blocks, for direct reads. */
   dataDirectory: string
   self: string
+  /** What one task may hold. */
   memoryLimitBytes: number
+  /** What the tasks of all workers may hold together, and where they keep account of it (memory-grants.ts). */
+  memoryBytes: number
+  memoryCells: Int32Array<SharedArrayBuffer>
+  /** This worker's cell. */
+  worker: number
+  /** For what tasks have no memory for. */
+  spillDirectory: string
+  /** Free space of the disk that such files leave. */
+  diskReserveBytes: number
   /** One Int32: 1 while the running task should stop. */
   cancelFlag: SharedArrayBuffer
 }
 
 export type ToWorker =
-  /** `plan` comes with the first task of the job that this worker gets. */
-  | { type: 'run'; jobId: string; plan: Uint8Array | undefined; input: TaskInput }
+  /**
+   * `plan` comes with the first task of the job that this worker gets. `keptFile` is the name of the file for an output
+   * that does not fit into memory.
+   */
+  | { type: 'run'; jobId: string; plan: Uint8Array | undefined; input: TaskInput; keptFile: string }
   | { type: 'forget-job'; jobId: string }
   | { type: 'cached'; fingerprint: string; partition: number; bytes: Uint8Array<SharedArrayBuffer> }
   | { type: 'uncached'; fingerprint: string; partition: number }

@@ -1,6 +1,7 @@
+import { createHash } from 'node:crypto'
 import { Worker, type TransferListItem } from 'node:worker_threads'
 import { ShoalError, toWire, type WireError } from '../../base/index.ts'
-import type { ShuffleLocations, TaskInput, TaskOutcome } from '../../rdd/index.ts'
+import { attemptKey, type ShuffleLocations, type TaskInput, type TaskOutcome } from '../../rdd/index.ts'
 import {
   STREAM_CREDIT_BYTES,
   type FromWorker,
@@ -39,6 +40,11 @@ export interface WorkerServices {
 export interface RunningTask {
   jobId: string
   input: TaskInput
+}
+
+/** Name, among the peer's outputs, of the file of an attempt whose output does not fit into memory. */
+export function keptFileOf({ jobId, input }: RunningTask): string {
+  return `${createHash('sha256').update(jobId).digest('hex').slice(0, 16)}-${attemptKey(input.id)}.out`
 }
 
 export type ThreadOutcome = TaskOutcome | { type: 'worker-died'; error: WireError }
@@ -115,7 +121,8 @@ export class WorkerThread {
     Atomics.store(new Int32Array(this.#cancelFlag), 0, 0)
     const known = this.#plans.has(task.jobId)
     this.#plans.add(task.jobId)
-    this.post({ type: 'run', jobId: task.jobId, plan: known ? undefined : plan, input: task.input })
+    const keptFile = keptFileOf(task)
+    this.post({ type: 'run', jobId: task.jobId, plan: known ? undefined : plan, input: task.input, keptFile })
     this.#watchHeap(this.#current)
     return done.promise
   }

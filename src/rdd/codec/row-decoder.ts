@@ -1,5 +1,13 @@
 import { BatchReader } from './batch-reader.ts'
-import { BATCH_ROWS_MAX, COLUMN, HEADER_BYTES, MAGIC, malformed, VERSION } from './batch-format.ts'
+import {
+  BATCH_BYTES_MAX,
+  BATCH_ROWS_MAX,
+  COLUMN,
+  HEADER_BYTES,
+  MAGIC,
+  malformed,
+  VERSION,
+} from './batch-format.ts'
 import { buildTuples, readColumn, readTupleColumns } from './decode-column.ts'
 
 /** The halves of a batch of [key, value] rows. */
@@ -50,6 +58,24 @@ export function countRows(bytes: Uint8Array): number {
   let rows = 0
   for (const batch of batchesOf(bytes)) rows += batch.rows
   return rows
+}
+
+/**
+ * How much of the bytes is whole batches, and how many bytes the batch behind them takes, as far as that is seen yet: for
+ * readers of streams. What is no batch counts as whole; decoding it says what is wrong.
+ */
+export function wholeBatchBytes(bytes: Uint8Array): { whole: number; nextBytes: number } {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  let start = 0
+  while (bytes.length - start >= HEADER_BYTES) {
+    const sizeBytes = view.getUint32(start + 4, true)
+    if (view.getUint16(start, true) !== MAGIC || sizeBytes < HEADER_BYTES || sizeBytes > BATCH_BYTES_MAX) {
+      return { whole: bytes.length, nextBytes: 0 }
+    }
+    if (sizeBytes > bytes.length - start) return { whole: start, nextBytes: sizeBytes }
+    start += sizeBytes
+  }
+  return { whole: start, nextBytes: start === bytes.length ? 0 : HEADER_BYTES }
 }
 
 function* batchesOf(bytes: Uint8Array): Generator<{ reader: BatchReader; rows: number; bytes: Uint8Array }> {

@@ -88,9 +88,15 @@ export class PairEncoder {
   #estimate = 0
   #chunks: Uint8Array[] = []
   #encodedBytes = 0
+  #encodedRows = 0
 
   get heldBytes(): number {
     return this.#encodedBytes + this.#estimate
+  }
+
+  /** Estimate of the open batch. */
+  get openBytes(): number {
+    return this.#estimate
   }
 
   append(key: unknown, value: unknown): void {
@@ -109,6 +115,7 @@ export class PairEncoder {
     this.#values.fill(undefined, 0, this.#count)
     this.#chunks.push(batch)
     this.#encodedBytes += batch.length
+    this.#encodedRows += this.#count
     this.#count = 0
     this.#estimate = 0
   }
@@ -116,10 +123,16 @@ export class PairEncoder {
   /** Hands over the encoded batches; the encoder is empty afterwards. */
   finish(): Uint8Array[] {
     this.flush()
-    const chunks = this.#chunks
+    return this.take().chunks
+  }
+
+  /** Hands over what is encoded so far; the open batch stays. */
+  take(): { chunks: Uint8Array[]; rows: number } {
+    const taken = { chunks: this.#chunks, rows: this.#encodedRows }
     this.#chunks = []
     this.#encodedBytes = 0
-    return chunks
+    this.#encodedRows = 0
+    return taken
   }
 }
 

@@ -1,4 +1,5 @@
 import { decodeBatches, decodePairBatches, estimateBytes } from '../codec/index.ts'
+import type { SpillFile } from '../task.ts'
 import { pairsBlock, rowsBlock, textBlock, type Block } from './block.ts'
 import { chunked, isIterable } from './chunked-iterable.ts'
 import type { MemoryHolding } from './task-memory.ts'
@@ -50,7 +51,7 @@ export async function* blocksOf(source: BlockSource): AsyncGenerator<Block, void
 
 /**
  * The same without waiting, for iterators that are handed to the user. Chunks that come asynchronously are gathered
- * first, as bytes, within the task's memory; local ones are read as they are needed.
+ * first, as bytes, those that the task has no memory for on disk; local ones are read as they are needed.
  */
 export async function blocksNow(source: BlockSource): Promise<Iterable<Block>> {
   if (source.kind === 'blocks') return source.blocks
@@ -70,11 +71,26 @@ export async function blocksNow(source: BlockSource): Promise<Iterable<Block>> {
   const { chunks, decoder, memory } = source
   if (isSync(chunks)) return decoded(chunks, decoder)
   const gathered: Uint8Array[] = []
+  let onDisk: { file: SpillFile; extents: [start: number, end: number][] } | undefined
   for await (const chunk of chunks) {
-    memory.grow(chunk.length)
-    gathered.push(chunk)
+    if (onDisk === undefined && memory.tryGrow(chunk.length)) {
+      gathered.push(chunk)
+      continue
+    }
+    onDisk ??= { file: memory.spill.open(), extents: [] }
+    const start = onDisk.file.append(chunk)
+    onDisk.extents.push([start, start + chunk.length])
+    memory.spill.bytes += chunk.length
   }
-  return decoded(gathered, decoder)
+  return decoded(onDisk === undefined ? gathered : chunksOf(gathered, onDisk), decoder)
+}
+
+function* chunksOf(
+  gathered: readonly Uint8Array[],
+  { file, extents }: { file: SpillFile; extents: readonly [start: number, end: number][] },
+): Generator<Uint8Array, void, undefined> {
+  yield* gathered
+  for (const [start, end] of extents) yield file.read(start, end)
 }
 
 /** Of a block of rows, one in so many is measured. */

@@ -4,7 +4,6 @@ import { decodeBatches, RowEncoder } from '../codec/index.ts'
 import { narrowInputs, type PartitionOf } from '../plan-graph.ts'
 import type { NodeId, PlanNode, TextSplit } from '../plan.ts'
 import type { TaskPorts } from '../task.ts'
-import { AggregationTable } from './aggregation-table.ts'
 import {
   lineDecoder,
   pairDecoder,
@@ -13,11 +12,12 @@ import {
   rowBlocks,
   type BlockSource,
 } from './block-source.ts'
-import { pairsBlock, rangeBlock, rowsBlock, type Block, type SourceShape } from './block.ts'
+import { rangeBlock, rowsBlock, type Block, type SourceShape } from './block.ts'
 import { branchOf, invalid, nodeOf, operatorName, type Branch, type BranchStep } from './branch.ts'
 import { reduceSideSink } from './combine-sinks.ts'
 import { ENGINE } from './config.ts'
 import { fileInput, type FileReader } from './file-input.ts'
+import { cogrouping, foldingOf, type Folding } from './folding.ts'
 import type { SinkCode } from './fused-loop.ts'
 import { Pipeline, type ResolvedStep, type SinkHooks } from './pipeline.ts'
 import { RowIterator } from './row-iterator.ts'
@@ -29,6 +29,7 @@ import {
   type GroupState,
   type RowsState,
 } from './sinks.ts'
+import { SpillingTable } from './spilling-table.ts'
 import { streamedBlocks, type StreamFunction } from './stream-step.ts'
 import type { TaskContext } from './task-context.ts'
 import { firstByteOf, TextLines } from './text-lines.ts'
@@ -86,11 +87,12 @@ export class BranchRunner {
   }
 
   /** A hook per block that lets go of the texts of earlier blocks every few blocks, and measures after each. */
-  everyFew(branch: Branch, release: () => void, measure: () => void): () => void {
+  everyFew(branch: Branch, release: () => void, measure: () => void): (isPart: boolean) => void {
     const every = this.#shapeOf(branch).kind === 'lines' ? ENGINE.releaseTextBlocks : ENGINE.releaseRowBlocks
     let blocks = 0
-    return () => {
-      if (++blocks % every === 0) release()
+    return isPart => {
+      // Where batches end must not depend on the memory that there was.
+      if (!isPart && ++blocks % every === 0) release()
       measure()
     }
   }
@@ -186,7 +188,12 @@ export class BranchRunner {
   /** A file in gzip or zstd: one task reads it all. */
   #packedLines(node: Node<'textFile'>, { fileId, packed = [], end }: TextSplit): BlockSource {
     const operator = operatorName(node)
-    const input = fileInput(this.#task, { path: node.path, fileId, blocks: packed }, { start: 0, end }, operator)
+    const input = fileInput(
+      this.#task,
+      { path: node.path, fileId, blocks: packed },
+      { start: 0, end },
+      operator,
+    )
     const memory = this.#task.holding(operator)
     const lines = new TextLines({ start: 0, end: Number.MAX_SAFE_INTEGER }, memory)
     const chunks = decoded(node.path, input.bytes(0, end))
@@ -221,7 +228,10 @@ export class BranchRunner {
     const source: BlockSource = { kind: 'chunks', chunks, decoder: pairDecoder, memory }
     const combine = reduceSideSink(node.combine, operator, ref => this.#task.function(ref))
     if (combine === null) return source
-    return this.#tabulated(operator, async (state, hooks) => {
+    const folding = this.#task.once(`folding ${id}`, () => {
+      return foldingOf(node.combine, ref => this.#task.function(ref))
+    })
+    return this.#tabulated(operator, folding, async (state, hooks) => {
       const pipeline = this.#task.once(
         `merge ${id}`,
         unique => new Pipeline<GroupState>({ kind: 'pairs' }, [], combine(), unique),
@@ -234,7 +244,7 @@ export class BranchRunner {
   async #cogrouped(node: Node<'cogroup'>, partition: number): Promise<BlockSource> {
     const operator = operatorName(node)
     const sides = node.parents.length
-    return this.#tabulated(operator, async (state, hooks) => {
+    return this.#tabulated(operator, cogrouping(sides), async (state, hooks) => {
       for (const [side, parent] of node.parents.entries()) {
         const sink = (): SinkCode => cogroupSink(side, sides, operator)
         const name = `cogroup ${node.fingerprint} ${side}`
@@ -275,13 +285,17 @@ export class BranchRunner {
 
   async #tabulated(
     operator: string,
+    folding: Folding,
     fill: (state: GroupState, hooks: SinkHooks) => Promise<void>,
   ): Promise<BlockSource> {
-    const table = new AggregationTable(this.#task.holding(operator))
-    const state: GroupState = { table, valueBytes: 0, seen: 0 }
-    const values = this.#task.holding(operator)
-    await fill(state, { block: () => values.resize(state.valueBytes) })
-    return { kind: 'blocks', blocks: [pairsBlock(table.keys, table.values, table.size)] }
+    const task = this.#task
+    const holdings = { keys: task.holding(operator), values: task.holding(operator) }
+    const spilling = new SpillingTable(folding, holdings, () => task.checkCancelled())
+    const state: GroupState = { table: spilling.table, spilling, valueBytes: 0, seen: 0 }
+    const { metrics } = task
+    await fill(state, { block: () => spilling.measure(state) })
+    const blocks = spilling.finish(values => (metrics.largestGroup = Math.max(metrics.largestGroup, values)))
+    return { kind: 'blocks', blocks }
   }
 
   async *#buckets(id: NodeId, partition: number): AsyncGenerator<Uint8Array, void, undefined> {

@@ -75,6 +75,12 @@ const RECORD_BUILTINS: Record<string, BuiltinMaker> = {
   joinGrouped: (keepLeft: boolean, keepRight: boolean) => (row: Grouped) => {
     const lefts = row[1][0]!.length === 0 && keepRight ? [null] : row[1][0]!
     const rights = row[1][1]!.length === 0 && keepLeft ? [null] : row[1][1]!
+    // Of a key with very many values on both sides the pairs are made as they are asked for.
+    if (lefts.length * rights.length > 10_000) {
+      return (function* () {
+        for (const left of lefts) for (const right of rights) yield [row[0], [left, right]]
+      })()
+    }
     const out: unknown[] = []
     for (const left of lefts) for (const right of rights) out.push([row[0], [left, right]])
     return out

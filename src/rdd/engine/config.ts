@@ -12,6 +12,8 @@ export const ENGINE = {
   combineBytes: 64 * 1024 * 1024,
   /** …or so many keys, whichever comes first. */
   combineKeys: 2_000_000,
+  /** Open batches of all buckets of a map task together; more are encoded before they are full. */
+  openBatchesBytes: 64 * 1024 * 1024,
   /** Open batches are encoded after so many text blocks (16 MiB), because a slice keeps its whole block alive. */
   releaseTextBlocks: 256,
   /** The same for decoded batches, which are up to 1 MiB each. */

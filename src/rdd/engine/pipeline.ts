@@ -1,12 +1,11 @@
-import { estimateBytes } from '../codec/index.ts'
 import { generateFunction } from '../codec/generated-function.ts'
 import { blocksNow, blocksOf, returnedBlocks, type BlockSource } from './block-source.ts'
-import { rowsBlock, type Block, type SourceShape } from './block.ts'
+import type { Block, SourceShape } from './block.ts'
+import { ExternalSort } from './external-sort.ts'
 import { compileLoop, type FusedStep, type Loop, type SinkCode, type UserFunction } from './fused-loop.ts'
 import { RowIterator } from './row-iterator.ts'
 import { streamedBlocks, type StreamFunction } from './stream-step.ts'
 import { rowsSink, type RowsState } from './sinks.ts'
-import { sortRows } from './sort.ts'
 import type { MemoryHolding } from './task-memory.ts'
 
 /** A step whose functions are at hand. Those over a whole partition break the fusion. */
@@ -32,8 +31,8 @@ export interface PipelineContext {
 export interface SinkHooks {
   /** After each slice of 1024; what it returns is awaited. */
   slice?: () => Promise<void> | undefined
-  /** After each block. */
-  block?: () => void
+  /** After each block, or part of one that could not be in memory as a whole. */
+  block?: (isPart: boolean) => void
 }
 
 /** A run of partition-wide steps, each fed by a fused loop, and the fused loop into the sink. */
@@ -85,9 +84,10 @@ export class Pipeline<State> {
     for (const { loop, step, keysOf } of this.#heads) {
       const isSource = current === source
       if (step.op === 'sort') {
-        const rows = await gather(loop, current, step.operator, context, isSource)
-        const sorted = sortRows(rows, keysOf!(rows), step.ascending)
-        current = { kind: 'blocks', blocks: [rowsBlock(sorted)] }
+        const sort = new ExternalSort(context.holding(step.operator), keysOf!, step.ascending)
+        const slice = (): undefined => sort.measure()
+        await drive(loop, current, sort.state, context, isSource, { slice })
+        current = { kind: 'blocks', blocks: sort.sorted(() => context.checkCancelled()) }
       } else if (step.op === 'stream') {
         const input = streamedRows(loop, current, context, isSource)
         const blocks = streamedBlocks(step.fn as StreamFunction, input, context)
@@ -131,7 +131,7 @@ async function drive<State>(
       if (next < 0) return
       position = next
     }
-    hooks.block?.()
+    hooks.block?.(block.isPart)
   }
 }
 
@@ -163,28 +163,6 @@ async function* streamedRows(
 ): AsyncGenerator<readonly unknown[], void, undefined> {
   for await (const block of blocksOf(source)) yield* rowChunks(loop, [block], context, isSource)
 }
-
-async function gather(
-  loop: Loop<RowsState>,
-  source: BlockSource,
-  operator: string,
-  context: PipelineContext,
-  isSource: boolean,
-): Promise<unknown[]> {
-  const state: RowsState = { rows: [] }
-  const memory = context.holding(operator)
-  let measured = 0
-  const block = (): void => {
-    for (; measured < state.rows.length; measured += MEASURE_EVERY) {
-      memory.grow(MEASURE_EVERY * estimateBytes(state.rows[measured]))
-    }
-  }
-  await drive(loop, source, state, context, isSource, { block })
-  return state.rows
-}
-
-/** Of the gathered rows, one in so many is measured. */
-const MEASURE_EVERY = 16
 
 function countRead(block: Block, from: number, to: number, context: PipelineContext): void {
   if (block.lines > 0) {

@@ -1,11 +1,12 @@
 import { estimateBytes } from '../codec/index.ts'
 import type { PairEncoder, RowEncoder } from '../codec/index.ts'
-import type { AggregationTable } from './aggregation-table.ts'
+import { MISSED, type AggregationTable } from './aggregation-table.ts'
 import { ENGINE } from './config.ts'
 import type { SinkCode, UserFunction } from './fused-loop.ts'
 import { bucketOf, hashKey, hashString } from './hashing.ts'
 import type { PartitionOf } from './partition-function.ts'
 import { retained } from './retained-string.ts'
+import type { SpillingTable } from './spilling-table.ts'
 
 /**
  * The ends of loops, as text that is inlined into them, each with the state that it works on. A new sink is one
@@ -136,6 +137,8 @@ export function bucketSink(partitions: number, partitionOf: PartitionOf | null, 
 
 export interface TableState {
   table: AggregationTable
+  /** Where pairs go that the table has no room for; null for a table that takes all. */
+  spilling: SpillingTable | null
 }
 
 /**
@@ -148,7 +151,8 @@ export function combineSink(create: UserFunction | null, merge: UserFunction, op
     open: 'const table=state.table,values=table.values;',
     body: x =>
       `{${checkPair(x)}const k=${x}[0],v=${x}[1];${LOCATE}` +
-      `if(q>=0)values[q]=merge(values[q],v);else values.push(${made('v')});}`,
+      `if(q>=0)values[q]=merge(values[q],v);else if(q===${MISSED})state.spilling.defer(k,v,0);` +
+      `else values.push(${made('v')});}`,
     close: '',
     parts: { create, merge, retained, notPair: notPair(operator) },
   }
@@ -163,20 +167,21 @@ export interface GroupState extends TableState {
 }
 
 export function groupSink(operator: string): SinkCode {
-  return collectingSink(operator, 'values[q].push(w)', 'values.push([w])')
+  return collectingSink(operator, 0, 'values[q].push(w)', 'values.push([w])')
 }
 
 export function cogroupSink(side: number, sides: number, operator: string): SinkCode {
   const made = Array.from({ length: sides }, (_, i) => (i === side ? '[w]' : '[]')).join(',')
-  return collectingSink(operator, `values[q][${side}].push(w)`, `values.push([${made}])`)
+  return collectingSink(operator, side, `values[q][${side}].push(w)`, `values.push([${made}])`)
 }
 
-function collectingSink(operator: string, known: string, made: string): SinkCode {
+function collectingSink(operator: string, side: number, known: string, made: string): SinkCode {
   return {
     open: 'const table=state.table,values=table.values;let seen=state.seen,bytes=0;',
     body: x =>
       `{${checkPair(x)}const k=${x}[0],w=retained(${x}[1]);${LOCATE}` +
-      `if(q>=0)${known};else ${made};if((seen++&15)===0)bytes+=16*estimateBytes(w);}`,
+      `if(q===${MISSED})state.spilling.defer(k,w,${side});` +
+      `else{if(q>=0)${known};else ${made};if((seen++&15)===0)bytes+=16*estimateBytes(w);}}`,
     close: 'state.seen=seen;state.valueBytes+=bytes;',
     parts: { retained, estimateBytes, notPair: notPair(operator) },
   }

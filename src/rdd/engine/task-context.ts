@@ -8,6 +8,7 @@ import { partitionFunction, type PartitionOf } from './partition-function.ts'
 import type { PipelineContext } from './pipeline.ts'
 import type { StageCode } from './stage-code.ts'
 import { TaskMemory } from './task-memory.ts'
+import { TaskSpill } from './task-spill.ts'
 
 /** What the runner of a worker gives each of its tasks. */
 export interface TaskEnvironment {
@@ -32,9 +33,14 @@ export class TaskContext implements PipelineContext {
     bytesWritten: 0,
     durationMs: 0,
     cacheHits: 0,
+    spilledBytes: 0,
+    spilledRecords: 0,
+    peakBytes: 0,
+    largestGroup: 0,
   }
   readonly #environment: TaskEnvironment
   readonly #memory: TaskMemory
+  readonly #spill: TaskSpill
   readonly #startedMs = performance.now()
 
   constructor(plan: Plan, input: TaskInput, environment: TaskEnvironment) {
@@ -42,7 +48,13 @@ export class TaskContext implements PipelineContext {
     this.input = input
     this.ports = environment.ports
     this.#environment = environment
-    this.#memory = new TaskMemory(environment.ports.memoryLimitBytes)
+    const { ports } = environment
+    this.#spill = new TaskSpill(() => ports.openSpill('scratch'))
+    this.#memory = new TaskMemory(
+      ports.memoryLimitBytes,
+      totalBytes => ports.reserveMemory(totalBytes),
+      this.#spill,
+    )
   }
 
   get partition(): number {
@@ -88,6 +100,15 @@ export class TaskContext implements PipelineContext {
   finishedMetrics(bytesWritten: number): TaskMetrics {
     this.metrics.bytesWritten += bytesWritten
     this.metrics.durationMs = performance.now() - this.#startedMs
+    this.metrics.spilledBytes = this.#spill.bytes
+    this.metrics.spilledRecords = this.#spill.records
+    this.metrics.peakBytes = this.#memory.peakBytes
     return this.metrics
+  }
+
+  /** The attempt is over: what it had of memory and disk is given back. */
+  close(): void {
+    this.#spill.closeAll()
+    this.ports.reserveMemory(0)
   }
 }

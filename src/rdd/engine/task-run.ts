@@ -1,7 +1,7 @@
 import { crc32 } from 'node:zlib'
 import { decodeRows, RowEncoder } from '../codec/index.ts'
 import type { FunctionRef, NodeId } from '../plan.ts'
-import type { TaskOutcome } from '../task.ts'
+import type { SpillFile, TaskOutcome } from '../task.ts'
 import { AggregationTable } from './aggregation-table.ts'
 import { BranchRunner } from './branch-runner.ts'
 import { branchOf, invalid, nodeOf, operatorName, type Branch } from './branch.ts'
@@ -134,7 +134,8 @@ export class TaskRun {
     const name = `shuffle ${shuffle}`
     const { partitions } = node.by
     const partitionOf = this.#task.partitionOf(node)
-    const output = new MapOutput(partitions, partitionOf, this.#task.holding(operator))
+    const openKept = (): SpillFile => this.#task.ports.openSpill('kept')
+    const output = new MapOutput(partitions, partitionOf, this.#task.holding(operator), openKept)
     const combine = mapSideSink(node.combine, operator, ref => this.#task.function(ref))
     if (combine === null) {
       const sink = (): SinkCode => bucketSink(partitions, partitionOf, operator)
@@ -148,9 +149,11 @@ export class TaskRun {
     } else {
       await this.#combined(branch, name, combine, output, operator)
     }
-    const { bytes, offsets } = output.finish()
-    const metrics = this.#task.finishedMetrics(bytes.length)
-    return { type: 'map-output', bytes, offsets, checksum: crc32(bytes), metrics }
+    const { content, sizeBytes, offsets, checksum } = output.finish()
+    const metrics = this.#task.finishedMetrics(sizeBytes)
+    return 'bytes' in content
+      ? { type: 'map-output', bytes: content.bytes, offsets, checksum, metrics }
+      : { type: 'map-file', file: content.file, sizeBytes, offsets, checksum, metrics }
   }
 
   /** Combines in a table, which is written out when it is full: the reduce side merges what a key then has twice. */
@@ -162,11 +165,11 @@ export class TaskRun {
     operator: string,
   ): Promise<void> {
     const holding = this.#task.holding(operator)
-    const table = new AggregationTable(holding)
+    const table = new AggregationTable(holding, { freezes: false })
     const slice = (): undefined => {
       if (isFull(table, holding)) output.take(table)
     }
-    await this.#runner.drive(branch, { name, sink, state: { table }, hooks: { slice } })
+    await this.#runner.drive(branch, { name, sink, state: { table, spilling: null }, hooks: { slice } })
     output.take(table)
   }
 }

@@ -30,11 +30,14 @@ export class TaskRunner {
   /** Never rejects: whatever goes wrong is in the outcome. */
   async runTask(jobKey: string, plan: Plan, input: TaskInput, ports: TaskPorts): Promise<TaskOutcome> {
     const scope = `${this.#number}:${jobKey}:${input.id.stage}`
+    const environment = { ports, code: this.#codeOf(jobKey), scope, revive: this.#revive }
+    const context = new TaskContext(plan, input, environment)
     try {
-      const environment = { ports, code: this.#codeOf(jobKey), scope, revive: this.#revive }
-      return await new TaskRun(new TaskContext(plan, input, environment)).run()
+      return await new TaskRun(context).run()
     } catch (error) {
       return failedOutcome(error, input)
+    } finally {
+      context.close()
     }
   }
 

@@ -45,6 +45,10 @@ const METRICS = {
   bytesWritten: 0,
   durationMs: 0,
   cacheHits: 0,
+  spilledBytes: 0,
+  spilledRecords: 0,
+  peakBytes: 0,
+  largestGroup: 0,
 }
 
 /** What `node/executor` does, without bytes: a partition is a number. Loses everything when it dies. */

@@ -58,6 +58,8 @@ beforeEach(async () => {
       outputBytes: 1_000_000,
       cacheBytes: 1_000_000,
       taskBytes: 10_000_000,
+      tasksBytes: 100_000_000,
+      diskReserveBytes: 0,
       oldSpaceMb: 128,
     },
   )

@@ -107,6 +107,10 @@ const METRICS = {
   bytesWritten: 0,
   durationMs: 0,
   cacheHits: 0,
+  spilledBytes: 0,
+  spilledRecords: 0,
+  peakBytes: 0,
+  largestGroup: 0,
 }
 
 export function resultOf(accepted = true): EndedOutcome {

@@ -6,7 +6,9 @@ import {
   fetchFailed,
   mergeInMapOrder,
   readBuckets,
+  type BucketPiece,
 } from '../../../../src/node/executor/bucket-stream.ts'
+import { encodeRows, wholeBatchBytes } from '../../../../src/rdd/index.ts'
 import { gather } from '../../../support/gather.ts'
 
 interface Bucket {
@@ -16,6 +18,20 @@ interface Bucket {
 
 function framed(buckets: readonly Bucket[]): Uint8Array {
   return Buffer.concat(buckets.flatMap(({ map, bytes }) => [bucketHeader(map, bytes.byteLength), bytes]))
+}
+
+/** Pieces put together again. */
+function whole(pieces: readonly BucketPiece[]): Bucket[] {
+  const buckets: Bucket[] = []
+  let open: Uint8Array[] = []
+  for (const { map, bytes, isLast } of pieces) {
+    open.push(bytes)
+    if (!isLast) continue
+    buckets.push({ map, bytes: Buffer.concat(open) })
+    open = []
+  }
+  expect(open).toEqual([])
+  return buckets
 }
 
 async function* cut(bytes: Uint8Array, sizes: readonly number[]): AsyncGenerator<Uint8Array> {
@@ -33,7 +49,7 @@ describe('framing', () => {
     const sizes = fc.array(fc.nat(25), { maxLength: 60 })
     await fc.assert(
       fc.asyncProperty(fc.array(bucket, { maxLength: 12 }), sizes, async (buckets, chunkSizes) => {
-        const read = await gather(readBuckets(cut(framed(buckets), chunkSizes)))
+        const read = whole(await gather(readBuckets(cut(framed(buckets), chunkSizes))))
         expect(read.map(({ map, bytes }) => ({ map, bytes: [...bytes] }))).toEqual(
           buckets.map(({ map, bytes }) => ({ map, bytes: [...bytes] })),
         )
@@ -56,10 +72,17 @@ describe('framing', () => {
     }
   })
 
-  test('a bucket that claims more than 2 GiB is refused before memory is taken for it', async () => {
-    await expect(gather(readBuckets(cut(bucketHeader(0, 0x8000_0000), [])))).rejects.toMatchObject({
-      code: 'TOO_LARGE',
-    })
+  test('batches of rows are never cut, and come as soon as they are whole', async () => {
+    const batches = Array.from({ length: 9 }, (_, i) =>
+      encodeRows(Array.from({ length: 50 * i + 1 }, () => `row ${i}`)),
+    )
+    const bytes = framed([{ map: 3, bytes: Buffer.concat(batches) }])
+    const sizes = Array.from({ length: 100 }, () => 100)
+    const pieces = await gather(readBuckets(cut(bytes, sizes)))
+    expect(pieces.length).toBeGreaterThan(6)
+    for (const piece of pieces)
+      expect(wholeBatchBytes(piece.bytes)).toEqual({ whole: piece.bytes.length, nextBytes: 0 })
+    expect(Buffer.compare(whole(pieces)[0]!.bytes, Buffer.concat(batches))).toBe(0)
   })
 })
 
@@ -75,7 +98,7 @@ class Holders {
     this.failing = failing
   }
 
-  async *open(peer: PeerId, maps: number[]): AsyncGenerator<Bucket> {
+  async *open(peer: PeerId, maps: number[]): AsyncGenerator<BucketPiece> {
     this.opened.push(`${peer}: ${maps.join()}`)
     try {
       for (const map of maps) {
@@ -84,7 +107,7 @@ class Holders {
           if (error === undefined) return
           throw error
         }
-        yield { map, bytes: Uint8Array.of(map) }
+        yield { map, bytes: Uint8Array.of(map), isLast: true }
       }
     } finally {
       this.closed.push(peer)
@@ -132,7 +155,7 @@ describe('merging', () => {
     const liar = {
       signal: new AbortController().signal,
       open: async function* () {
-        yield { map: 1, bytes: Uint8Array.of(1) }
+        yield { map: 1, bytes: Uint8Array.of(1), isLast: true }
       },
     }
     await expect(gather(mergeInMapOrder('s/f', ['a'], liar))).rejects.toMatchObject({

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { crc32 } from 'node:zlib'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { OutputStore } from '../../../../src/node/executor/output-store.ts'
+import { gather } from '../../../support/gather.ts'
 
 let root = ''
 let directory = ''
@@ -21,6 +22,18 @@ async function opened(memoryBytesMax: number): Promise<OutputStore> {
   const store = new OutputStore({ directory, memoryBytesMax, peer: 'p' })
   await store.open()
   return store
+}
+
+/** The whole of a bucket. */
+async function bucketOf(
+  store: OutputStore,
+  ...bucket: [shuffle: string, map: number, reduce: number]
+): Promise<Uint8Array | undefined> {
+  const found = store.bucket(...bucket)
+  if (found === undefined) return undefined
+  const bytes = new Uint8Array(Buffer.concat(await gather(found.pieces)))
+  expect(bytes.length).toBe(found.sizeBytes)
+  return bytes
 }
 
 function bytesOf(seed: number, length: number): Uint8Array {
@@ -57,14 +70,14 @@ test('buckets are the same from memory and from disk, the empty one too', async 
     for (let map = 0; map < 3; map++) {
       const whole = bytesOf(map, 90)
       const buckets = [
-        await store.bucket('s/f', map, 0),
-        await store.bucket('s/f', map, 1),
-        await store.bucket('s/f', map, 2),
+        await bucketOf(store, 's/f', map, 0),
+        await bucketOf(store, 's/f', map, 1),
+        await bucketOf(store, 's/f', map, 2),
       ]
       expect(buckets).toEqual([whole.subarray(0, 30), new Uint8Array(0), whole.subarray(30)])
     }
-    expect(await store.bucket('s/f', 0, 3)).toBeUndefined()
-    expect(await store.bucket('s/f', 9, 0)).toBeUndefined()
+    expect(await bucketOf(store, 's/f', 0, 3)).toBeUndefined()
+    expect(await bucketOf(store, 's/f', 9, 0)).toBeUndefined()
     await store.close()
   }
 })
@@ -117,7 +130,7 @@ test('the end of a job takes its results and leaves map outputs to the session, 
   expect(store.list().map(({ shuffle }) => shuffle?.key)).toEqual(['s/f', 't/f'])
   await store.dropSession('s')
   expect(store.list().map(({ shuffle }) => shuffle?.key)).toEqual(['t/f'])
-  expect(await store.bucket('t/f', 0, 0)).toEqual(bytesOf(0, 90).subarray(0, 30))
+  expect(await bucketOf(store, 't/f', 0, 0)).toEqual(bytesOf(0, 90).subarray(0, 30))
 })
 
 test('a result whose file was damaged or lost is not handed out', async () => {
@@ -138,13 +151,30 @@ test('a disk that takes nothing more fails the output that needed it, says where
   await rm(directory, { recursive: true })
   await expect(sealResult(store, 1, 100)).rejects.toMatchObject({
     code: 'DISK_FAILED',
-    details: { peer: 'p', operation: 'spill' },
+    details: { peer: 'p', operation: 'spill write' },
   })
   expect(store.list().map(output => output.id.partition)).toEqual([0])
   await mkdir(directory)
   await sealResult(store, 2, 100)
   expect((await store.result('s/1', 0))?.bytes).toEqual(bytesOf(0, 100))
   expect((await store.result('s/1', 2))?.bytes).toEqual(bytesOf(2, 100))
+})
+
+test('an output that its task wrote to a file is served from there in pieces, and goes with its session', async () => {
+  const store = await opened(0)
+  const bytes = bytesOf(3, 3_000_000)
+  const file = join(directory, 'task.out')
+  await writeFile(file, bytes)
+  const offsets = [0, 10, bytes.length]
+  const output = { jobId: 's/1', session: 's', id: id(4), shuffle: 's/f', offsets, checksum: crc32(bytes) }
+  await store.sealMapFile(output, { file, sizeBytes: bytes.length })
+  expect(store.list()).toMatchObject([{ sizeBytes: 3_000_000, shuffle: { key: 's/f', map: 4 } }])
+  const { pieces } = store.bucket('s/f', 4, 1)!
+  const sizes = (await gather(pieces)).map(piece => piece.length)
+  expect(Math.max(...sizes)).toBeLessThanOrEqual(1 << 20)
+  expect(await bucketOf(store, 's/f', 4, 1)).toEqual(bytes.subarray(10))
+  await store.dropSession('s')
+  expect(await readdir(directory)).toEqual([])
 })
 
 test('opening empties what an earlier process left, closing removes all', async () => {

@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, test } from 'vitest'
 import { ShoalError, silentLogger } from '../../../../src/base/index.ts'
-import { WorkerPool } from '../../../../src/node/executor/worker-pool.ts'
+import { WorkerPool, type PoolSettings } from '../../../../src/node/executor/worker-pool.ts'
 import type { WorkerServices } from '../../../../src/node/executor/worker-thread.ts'
 import { decodeRows } from '../../../../src/rdd/codec/index.ts'
 import {
@@ -44,13 +44,22 @@ const services: WorkerServices = {
   onConsole() {},
 }
 
+const SETTINGS: PoolSettings = {
+  dataDirectory: '/nowhere',
+  self: 'p',
+  memoryLimitBytes: 1 << 28,
+  memoryBytes: 1 << 28,
+  spillDirectory: '/nowhere',
+  diskReserveBytes: 0,
+}
+
 const pools: WorkerPool[] = []
 
 function poolOf(overrides: Partial<WorkerServices> = {}, workers = 1, oldSpaceMb = 64): WorkerPool {
   const pool = new WorkerPool({
     workers,
     oldSpaceMb,
-    settings: { dataDirectory: '/nowhere', self: 'p', memoryLimitBytes: 1 << 28 },
+    settings: SETTINGS,
     services: { ...services, ...overrides },
     cached: () => [],
     log: silentLogger,
@@ -167,7 +176,7 @@ describe('tasks in threads', () => {
     const other = new WorkerPool({
       workers: 1,
       oldSpaceMb: 64,
-      settings: { dataDirectory: '/nowhere', self: 'p', memoryLimitBytes: 1 << 28 },
+      settings: SETTINGS,
       services: { ...services, ...overrides },
       cached: () => kept.map(entry => ({ ...entry, session: 's' })),
       log: silentLogger,

@@ -2,12 +2,12 @@ import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { AggregationTable } from '../../../../src/rdd/engine/aggregation-table.ts'
+import { AggregationTable, MISSED } from '../../../../src/rdd/engine/aggregation-table.ts'
 import { hashKey } from '../../../../src/rdd/engine/hashing.ts'
 import { TaskMemory } from '../../../../src/rdd/engine/task-memory.ts'
 
 function table(limitBytes = 1 << 30): AggregationTable {
-  return new AggregationTable(new TaskMemory(limitBytes).holding('reduceByKey'))
+  return new AggregationTable(new TaskMemory(limitBytes).holding('reduceByKey'), { freezes: true })
 }
 
 function add(into: AggregationTable, key: unknown, value: number): void {
@@ -75,12 +75,27 @@ describe('aggregation table', () => {
     expect(made.locate('a')).toBe(~0)
   })
 
-  it('throws TASK_MEMORY naming operator, bytes and limit when it grows too large', () => {
+  it('takes no new key when it is refused memory, and goes on finding those that it has', () => {
     const made = table(10_000)
-    expect(() => {
-      for (let i = 0; ; i++) add(made, i, 1)
-    }).toThrow(/reduceByKey needs about 0\.0 MiB in one task.*more partitions/)
-    expect(made.size).toBeLessThan(200)
+    let taken = 0
+    while (made.locate(taken) !== MISSED) {
+      made.values.push(taken)
+      taken++
+    }
+    expect(taken).toBeGreaterThan(20)
+    expect(taken).toBeLessThan(200)
+    expect(made.missedHash).toBe(hashKey(taken))
+    for (let i = 0; i < taken; i++) expect(made.locate(i)).toBe(i)
+    expect(made.locate('another')).toBe(MISSED)
+    expect(made.size).toBe(taken)
+  })
+
+  it('holds what it is given when it does not freeze', () => {
+    const memory = new TaskMemory(10_000)
+    const made = new AggregationTable(memory.holding('reduceByKey'), { freezes: false })
+    for (let i = 0; i < 1000; i++) add(made, i, 1)
+    expect(made.size).toBe(1000)
+    expect(memory.usedBytes).toBeGreaterThanOrEqual(64_000)
   })
 
   it('does not keep the text alive that a key was cut from', () => {

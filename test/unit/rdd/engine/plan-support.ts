@@ -2,7 +2,8 @@ import { decodeRows, encodeRows } from '../../../../src/rdd/codec/index.ts'
 import { ShoalError } from '../../../../src/base/errors.ts'
 import { TaskRunner } from '../../../../src/rdd/engine/index.ts'
 import type { Action, FunctionRef, Plan, PlanNode } from '../../../../src/rdd/plan.ts'
-import type { TaskInput, TaskOutcome, TaskPorts } from '../../../../src/rdd/task.ts'
+import { MemorySpill } from '../../../../src/rdd/memory-spill.ts'
+import type { SpillFile, TaskInput, TaskOutcome, TaskPorts } from '../../../../src/rdd/task.ts'
 
 /** Plans made by hand, run in this process: what the scheduler and the executors do, in thirty lines. */
 
@@ -64,6 +65,11 @@ export class MemoryPorts implements TaskPorts {
   /** By shuffle node, then map partition. */
   readonly outputs = new Map<number, { bytes: Uint8Array; offsets: number[] }[]>()
   readonly written: Uint8Array[] = []
+  readonly spill = new MemorySpill()
+  /** By all map tasks. */
+  spilledRecords = 0
+  /** What the attempt has reserved. */
+  reservedBytes = 0
   readonly #options: PortOptions
 
   constructor(options: PortOptions = {}) {
@@ -96,6 +102,15 @@ export class MemoryPorts implements TaskPorts {
 
   keepPartition(fingerprint: string, partition: number, bytes: Uint8Array): void {
     this.kept.set(`${fingerprint}/${partition}`, bytes)
+  }
+
+  reserveMemory(totalBytes: number): boolean {
+    this.reservedBytes = totalBytes
+    return true
+  }
+
+  openSpill(): SpillFile {
+    return this.spill.open()
   }
 
   async writeOutput(chunk: Uint8Array): Promise<void> {
@@ -132,8 +147,11 @@ export async function runPlan(
         taskInput(plan, node.parent, map, { kind: 'shuffle', node: id }),
         ports,
       )
-      if (outcome.type !== 'map-output') return [outcome]
-      outputs.push(outcome)
+      if (outcome.type !== 'failed') ports.spilledRecords += outcome.metrics.spilledRecords
+      if (outcome.type === 'map-file') {
+        outputs.push({ ...outcome, bytes: ports.spill.takeSealed(outcome.file) })
+      } else if (outcome.type === 'map-output') outputs.push(outcome)
+      else return [outcome]
     }
     ports.outputs.set(id, outputs)
   }
@@ -150,6 +168,7 @@ export async function runPlan(
 export function rowsOf(outcome: TaskOutcome): unknown[] {
   if (outcome.type === 'failed')
     throw new ShoalError('INTERNAL', { reason: outcome.error.message }, outcome.error.message)
+  if (outcome.type === 'map-file') throw new Error('a map output has no rows')
   return decodeRows(outcome.bytes)
 }
 
