@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
-import { checkLinearizable, namespaceModel } from '../../../src/chaos/index.ts'
+import { checkLinearizable } from '../../../src/chaos/index.ts'
+import { meshModel } from './mesh-model.ts'
 import { runMeshSeed } from './run-mesh-seed.ts'
 import { meshProfile } from './storage-nemesis.ts'
 
@@ -44,7 +45,7 @@ describe('simulated meshes with files on disks that fail', () => {
     expect(late).toBeDefined()
     const stale = { ...late!, output: { ok: 'put 0 part 0 of 1;' } }
     const wrong = history.map(operation => (operation === late ? stale : operation))
-    expect(checkLinearizable(namespaceModel, wrong).verdict).toBe('violated')
+    expect(checkLinearizable(meshModel, wrong).verdict).toBe('violated')
   })
 
   it('wall clocks that jump by an hour or a day, ten times a second, end no lease and harm nothing', () => {
