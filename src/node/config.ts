@@ -15,6 +15,8 @@ export const EXECUTOR = {
   reportAgainMs: 250,
   /** …and how many: 30 s, after which a leader has long asked for the inventory. */
   reportTriesMax: 120,
+  /** Reports that go together: well below what a message head may have. */
+  reportBytesMax: 256 * 1024,
   /** Each text of a reported error; the rest is cut. A report must fit into one message head, causes and all. */
   errorCharsMax: 8_192,
   /** Each list in the details of a reported error: peers, addresses… */
@@ -57,6 +59,8 @@ export const JOB_LEADER = {
   inventoryWaitMs: 500,
   /** What one executor may list: some hundred bytes an output. */
   inventoryBytesMax: 64 * 1024 * 1024,
+  /** Starts and ends of jobs are gathered for so long before they go to the log, and what executors are to forget. */
+  gatherMs: 250,
   /** Handing tasks over; an executor that takes longer is treated as gone. */
   runTimeoutMs: 10_000,
 } as const

@@ -37,6 +37,8 @@ export const SCHEDULER = {
 export const JOBS = {
   /** Ended jobs that stay listed; the oldest go first. */
   historyMax: 200,
+  /** Starts and ends of jobs in one log entry; more go into the next. */
+  changesMax: 64,
   /** A result up to this size travels inside the task's report; a larger one is sealed and pulled. */
   inlineResultBytes: 64 * 1024,
   /** A plan up to this size rides with the first tasks; a larger one is fetched from the leader by its hash. */

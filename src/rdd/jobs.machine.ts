@@ -22,8 +22,17 @@ export interface JobRecord {
   retried?: number
 }
 
-export type JobsCommand =
-  | { type: 'job-start'; jobId: string; name: string; requester: string; relay: string; planHash: string }
+export type JobChange =
+  | {
+      type: 'job-start'
+      jobId: string
+      name: string
+      requester: string
+      relay: string
+      planHash: string
+      /** So long before the entry was proposed: short jobs are listed after their end. */
+      agoMs: number
+    }
   | {
       type: 'job-end'
       jobId: string
@@ -33,18 +42,30 @@ export type JobsCommand =
       retried?: number
     }
 
+/** Gathered over a moment, so that many short jobs cost few entries. In order. */
+export interface JobsCommand {
+  type: 'jobs'
+  changes: JobChange[]
+}
+
 export type JobsResult = { ok: true }
 
 export class Jobs implements SubMachine<JobsCommand, JobsResult> {
   readonly #jobs = new Map<string, JobRecord>()
 
-  apply(command: JobsCommand, context: ApplyContext): JobsResult {
+  apply({ changes }: JobsCommand, context: ApplyContext): JobsResult {
+    for (const change of changes) this.#change(change, context)
+    return { ok: true }
+  }
+
+  #change(command: JobChange, context: ApplyContext): void {
     switch (command.type) {
       case 'job-start': {
         // The same job from a new leader goes on; an ended one stays ended.
         if (this.#jobs.has(command.jobId)) break
-        const { type: _, ...fields } = command
-        this.#jobs.set(command.jobId, { ...fields, status: 'running', startedMs: context.timeMs })
+        const { type: _, agoMs, ...fields } = command
+        const startedMs = context.timeMs - agoMs
+        this.#jobs.set(command.jobId, { ...fields, status: 'running', startedMs })
         this.#forgetOldest()
         break
       }
@@ -59,7 +80,6 @@ export class Jobs implements SubMachine<JobsCommand, JobsResult> {
         break
       }
     }
-    return { ok: true }
   }
 
   list(): JobRecord[] {

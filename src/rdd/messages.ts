@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import type { ErrorCode, WireError } from '../base/errors.ts'
 import { message } from '../base/transport.ts'
+import { JOBS } from './config.ts'
 import type { JobsCommand } from './jobs.machine.ts'
 
 /**
@@ -38,7 +39,15 @@ const stage = z.object({
   reads: z.array(count),
 })
 
-const shuffleLocations = z.object({ shuffle: z.string(), node: count, peers: z.array(z.string()) })
+/** As `packLocations` makes it. */
+const packedLocations = z.object({
+  shuffle: z.string(),
+  node: count,
+  /** Each holder once. */
+  holders: z.array(z.string()).max(65_536),
+  /** Holder of each map partition: its place in `holders`, two bytes, the lower one first. */
+  at: bytes,
+})
 
 const requester = z.object({ client: z.string(), relay: z.string(), epoch: count })
 
@@ -181,7 +190,7 @@ export const runTasks = message({
     /** Name of the map outputs that the tasks make: `<session>/<fingerprint>`. */
     output: z.string().exactOptional(),
     stage,
-    shuffles: z.array(shuffleLocations),
+    shuffles: z.array(packedLocations),
     tasks: z.array(z.object({ id: taskId, holders: z.record(z.string(), z.array(z.string())) })),
   }),
   reply: nothing,
@@ -201,16 +210,15 @@ export const cancelTasks = message({
   reply: nothing,
 })
 
-export const taskEnded = message({
+export const tasksEnded = message({
   name: 'rdd.task.ended',
   from: 'peers',
   request: z.object({
     /** Highest term whose leader this executor has heard: a leader of an earlier one has no use for the report. */
     term: count,
-    jobId: z.string(),
-    id: taskId,
-    outcome: endedOutcome,
-    /** Partitions of cached RDDs that this peer keeps since this task. */
+    /** In the order in which they ended. */
+    tasks: z.array(z.object({ jobId: z.string(), id: taskId, outcome: endedOutcome })),
+    /** Partitions of cached RDDs that this peer keeps since these tasks. */
     kept: z.array(z.object({ fingerprint: z.string(), partition: count })),
   }),
   reply: nothing,
@@ -243,7 +251,7 @@ export const resultTaken = message({
 export const forgetJob = message({
   name: 'rdd.job.forget',
   from: 'peers',
-  request: z.object({ term: count, jobId: z.string() }),
+  request: z.object({ term: count, jobIds: z.array(z.string()) }),
   reply: nothing,
 })
 
@@ -331,21 +339,26 @@ export const acceptResult = message({
 
 // Requester of a job → the replicated log, through the leader
 
-export const jobsCommand: z.ZodType<JobsCommand> = z.discriminatedUnion('type', [
-  z.object({
-    type: z.literal('job-start'),
-    jobId: z.string().max(NAME_MAX),
-    name: z.string().max(NAME_MAX),
-    requester: z.string().max(NAME_MAX),
-    relay: z.string().max(NAME_MAX),
-    planHash: z.string().max(NAME_MAX),
-  }),
-  z.object({
-    type: z.literal('job-end'),
-    jobId: z.string().max(NAME_MAX),
-    status: z.enum(['done', 'failed', 'cancelled']),
-    reason: z.string().max(REASON_MAX).exactOptional(),
-    tasks: count.exactOptional(),
-    retried: count.exactOptional(),
-  }),
-])
+const jobStart = z.object({
+  type: z.literal('job-start'),
+  jobId: z.string().max(NAME_MAX),
+  name: z.string().max(NAME_MAX),
+  requester: z.string().max(NAME_MAX),
+  relay: z.string().max(NAME_MAX),
+  planHash: z.string().max(NAME_MAX),
+  agoMs: count,
+})
+
+const jobEnd = z.object({
+  type: z.literal('job-end'),
+  jobId: z.string().max(NAME_MAX),
+  status: z.enum(['done', 'failed', 'cancelled']),
+  reason: z.string().max(REASON_MAX).exactOptional(),
+  tasks: count.exactOptional(),
+  retried: count.exactOptional(),
+})
+
+export const jobsCommand: z.ZodType<JobsCommand> = z.object({
+  type: z.literal('jobs'),
+  changes: z.array(z.discriminatedUnion('type', [jobStart, jobEnd])).max(JOBS.changesMax),
+})

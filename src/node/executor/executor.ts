@@ -3,7 +3,6 @@ import type { z } from 'zod'
 import {
   pack,
   ShoalError,
-  sleep,
   toWire,
   type Logger,
   type PeerId,
@@ -27,7 +26,7 @@ import {
   partitionsKept,
   resultTaken,
   runTasks,
-  taskEnded,
+  unpackLocations,
   type EndedOutcome,
   type Inventory,
   type Requester,
@@ -44,6 +43,7 @@ import { PartitionCache } from './partition-cache.ts'
 import { ResultHandOver } from './result-hand-over.ts'
 import { shortened } from './shorten-error.ts'
 import { ShuffleExchange } from './shuffle-exchange.ts'
+import { TaskReports } from './task-reports.ts'
 import { WorkerPool } from './worker-pool.ts'
 import { keptFileOf, type RunningTask, type ThreadOutcome } from './worker-thread.ts'
 
@@ -105,6 +105,7 @@ export class Executor {
   readonly #parts: PartFiles
   readonly #shuffles: ShuffleExchange
   readonly #results: ResultHandOver
+  readonly #reports: TaskReports
   readonly #jobs = new Map<string, Job>()
   /** What was taken on and has not ended. `started`: a thread has it or will; `cancelled`: nobody waits for its end. */
   readonly #running = new Map<string, { jobId: string; id: TaskId; started: boolean; cancelled: boolean }>()
@@ -126,6 +127,13 @@ export class Executor {
       store: this.#store,
       deliver: ports.deliver,
       wanted: (jobId, job) => this.#jobs.get(jobId) === job,
+      signal: this.#closing.signal,
+      log: ports.log,
+    })
+    this.#reports = new TaskReports({
+      transport: ports.transport,
+      leader: () => ports.leader(),
+      term: () => this.#maxTerm,
       signal: this.#closing.signal,
       log: ports.log,
     })
@@ -192,7 +200,7 @@ export class Executor {
     })
     transport.handle(forgetJob, async ({ head }) => {
       this.#fence(head.term)
-      await this.#onForgetJob(head.jobId)
+      for (const jobId of head.jobIds) await this.#onForgetJob(jobId)
       return {}
     })
     transport.handle(forgetSession, async ({ head }) => {
@@ -262,6 +270,7 @@ export class Executor {
   }
 
   async #onRunTasks(from: PeerId, head: RunTasks): Promise<void> {
+    const shuffles = head.shuffles.map(unpackLocations)
     let job = this.#jobs.get(head.jobId)
     if (job === undefined) {
       const plan =
@@ -295,7 +304,7 @@ export class Executor {
         id,
         root: head.stage.root,
         sink: head.stage.sink,
-        shuffles: head.shuffles,
+        shuffles,
         holders,
       }
       void this.#run(job, { jobId: head.jobId, input }, plan, head.output)
@@ -323,7 +332,7 @@ export class Executor {
     this.#running.delete(key)
     // A cancelled attempt that came to an end all the same has made something that may be of use.
     const useless = ended.type === 'failed' || ended.type === 'worker-died'
-    if (!(cancelled && useless)) await this.#report(jobId, id, ended, job.kept.splice(0))
+    if (!(cancelled && useless)) this.#reports.add({ jobId, id, outcome: ended }, job.kept.splice(0))
   }
 
   /** Seals or delivers what the task made. */
@@ -398,31 +407,6 @@ export class Executor {
     const part = `part-${String(partition).padStart(5, '0')}`
     const job = task.jobId.replaceAll('/', '-')
     return { path: `${path}/_attempts/${job}/${part}.${term}.${attempt}`, format }
-  }
-
-  /** Reports to whoever leads now; a new leader that asked for the inventory since has it from there. */
-  async #report(jobId: string, id: TaskId, outcome: EndedOutcome, kept: Job['kept']): Promise<void> {
-    for (let tries = 0; tries < EXECUTOR.reportTriesMax && !this.#closing.signal.aborted; tries++) {
-      const leader = this.#ports.leader()
-      if (leader !== undefined) {
-        try {
-          await this.#ports.transport.call(leader, taskEnded, {
-            term: this.#maxTerm,
-            jobId,
-            id,
-            outcome,
-            kept,
-          })
-          return
-        } catch (error) {
-          this.#ports.log.debug(
-            { jobId, leader, error: toWire(error) },
-            'a task report did not reach the leader',
-          )
-        }
-      }
-      await sleep(EXECUTOR.reportAgainMs, { signal: this.#closing.signal }).catch(() => {})
-    }
   }
 
   async #onForgetJob(jobId: string): Promise<void> {

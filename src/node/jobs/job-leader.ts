@@ -26,12 +26,14 @@ import {
   jobUpdate,
   moveRequester,
   NAME_MAX,
+  packLocations,
   partitionInputs,
   planStages,
   REASON_MAX,
   runTasks,
   Scheduler,
   SCHEDULER,
+  type JobChange,
   type JobProgress,
   type JobsCommand,
   type JobSpec,
@@ -72,7 +74,7 @@ interface LedJob {
   /** Executors that have been sent the plan. */
   sentTo: Set<string>
   /** The latest progress, while an earlier one is still on its way. */
-  update: { sending: boolean; next: JobProgress | undefined }
+  update: { said: boolean; sending: boolean; next: JobProgress | undefined }
 }
 
 export interface Submission {
@@ -96,8 +98,12 @@ export class JobLeader {
   readonly #executors = new Set<string>()
   readonly #asking = new Set<string>()
   readonly #cachedAt = new CachedAt()
-  /** Entries of a job on their way to the log: its end must not overtake its start. */
-  readonly #recording = new Map<string, Promise<void>>()
+  /** Starts and ends that wait for the log, in order, and those on their way: one entry at a time, so none overtakes. */
+  #changes: { change: JobChange; atMs: number }[] = []
+  #onTheWay: { change: JobChange; atMs: number }[] = []
+  /** Executor → jobs that it is to forget. */
+  readonly #toForget = new Map<string, Set<string>>()
+  #gathering: NodeJS.Timeout | undefined
   /** Since when a job has been listed as running that this leader has not been told of. */
   readonly #unclaimed = new Map<string, number>()
   #tickedMs: number
@@ -131,6 +137,7 @@ export class JobLeader {
   }
 
   stop(): void {
+    this.#flush()
     this.#stopped = true
     this.#begun.resolve()
     clearInterval(this.#timer)
@@ -150,7 +157,7 @@ export class JobLeader {
     if (known === undefined) {
       const name = submission.name.slice(0, NAME_MAX)
       const { client, relay } = requester
-      this.#record({ type: 'job-start', jobId, name, requester: client, relay, planHash })
+      this.#record({ type: 'job-start', jobId, name, requester: client, relay, planHash, agoMs: 0 })
     }
     this.#step({ type: 'job-submitted', job: spec })
   }
@@ -176,7 +183,7 @@ export class JobLeader {
   /** A leader that was never told of the job can still see to it that it is listed as ended, and nothing is kept of it. */
   #endUntold(jobId: string, end: { status: 'done' | 'cancelled'; reason?: string }): void {
     this.#record({ type: 'job-end', jobId, ...end })
-    for (const peer of this.#executors) this.#tell(peer, forgetJob, { term: this.term, jobId })
+    for (const peer of this.#executors) this.#forget(peer, jobId)
   }
 
   /** Jobs of the session that this leader has not been told of. */
@@ -196,13 +203,13 @@ export class JobLeader {
     return job.planBytes
   }
 
-  taskEnded(
+  tasksEnded(
     peer: PeerId,
-    event: Omit<Extract<SchedulerEvent, { type: 'task-ended' }>, 'type' | 'peer'>,
+    tasks: readonly Omit<Extract<SchedulerEvent, { type: 'task-ended' }>, 'type' | 'peer'>[],
     kept: { fingerprint: string; partition: number }[],
   ): void {
     this.keptPartitions(peer, kept)
-    this.#step({ type: 'task-ended', peer, ...event })
+    this.#stepAll(tasks.map(task => ({ type: 'task-ended', peer, ...task })))
   }
 
   keptPartitions(peer: PeerId, kept: { fingerprint: string; partition: number }[]): void {
@@ -239,7 +246,7 @@ export class JobLeader {
       plan,
       spec: this.#specOf(submission, plan),
       sentTo: new Set(),
-      update: { sending: false, next: undefined },
+      update: { said: false, sending: false, next: undefined },
     }
   }
 
@@ -295,7 +302,7 @@ export class JobLeader {
     const listed = new Set(this.#ports.listedAsRunning())
     for (const jobId of this.#unclaimed.keys()) if (!listed.has(jobId)) this.#unclaimed.delete(jobId)
     for (const jobId of listed) {
-      if (this.#scheduler.hasJob(jobId) || this.#recording.has(jobId)) {
+      if (this.#scheduler.hasJob(jobId) || this.#isBeingListed(jobId)) {
         this.#unclaimed.delete(jobId)
         continue
       }
@@ -348,9 +355,13 @@ export class JobLeader {
   }
 
   #step(event: SchedulerEvent): void {
+    this.#stepAll([event])
+  }
+
+  #stepAll(events: readonly SchedulerEvent[]): void {
     if (this.#stopped) return
     const nowMs = this.#ports.clock.nowMs() - this.#stalledMs
-    for (const effect of this.#scheduler.step(event, nowMs)) this.#perform(effect)
+    for (const effect of this.#scheduler.stepAll(events, nowMs)) this.#perform(effect)
   }
 
   #perform(effect: SchedulerEffect): void {
@@ -372,7 +383,7 @@ export class JobLeader {
         break
       case 'forget-job':
         this.#jobs.delete(effect.jobId)
-        for (const peer of effect.peers) this.#tell(peer, forgetJob, { term: this.term, jobId: effect.jobId })
+        for (const peer of effect.peers) this.#forget(peer, effect.jobId)
         break
       case 'forget-session':
         for (const peer of effect.peers)
@@ -385,6 +396,8 @@ export class JobLeader {
     const job = this.#jobs.get(effect.jobId)
     if (job === undefined) return
     const { peer, stage } = effect
+    // Sent later, it would end what begins now.
+    if (this.#toForget.get(peer)?.has(effect.jobId) === true) this.#tellToForget(peer)
     const first = !job.sentTo.has(peer)
     job.sentTo.add(peer)
     const { action } = job.plan
@@ -402,7 +415,7 @@ export class JobLeader {
           requester: job.requester,
           // The partitions of the whole stage are the leader's business.
           stage: { ...stage, partitions: [] },
-          shuffles: effect.shuffles,
+          shuffles: effect.shuffles.map(packLocations),
           tasks: effect.tasks,
           ...(first && job.planBytes.byteLength <= JOBS.inlinePlanBytes ? { plan: job.planBytes } : {}),
           ...(isResult ? saved(action) : {}),
@@ -432,6 +445,7 @@ export class JobLeader {
       return
     }
     job.update.sending = true
+    job.update.said = true
     const { epoch } = job.requester
     const head = { jobId, epoch, term: this.term, state: 'running' as const, progress }
     void this.#ports
@@ -450,7 +464,9 @@ export class JobLeader {
     if (job === undefined) return
     const tasks = progress.stages.reduce((sum, stage) => sum + stage.tasks, 0)
     this.#record({ type: 'job-end', jobId, status: 'done', tasks, retried: progress.retried })
-    this.#update(job, { jobId, epoch: job.requester.epoch, term: this.term, state: 'done', progress })
+    // Who has seen no progress has no use for the last of it.
+    if (job.update.said)
+      this.#update(job, { jobId, epoch: job.requester.epoch, term: this.term, state: 'done', progress })
   }
 
   #failed(jobId: string, error: ReturnType<typeof toWire>): void {
@@ -467,20 +483,55 @@ export class JobLeader {
     })
   }
 
-  #record(command: JobsCommand): void {
-    const { jobId } = command
-    const record = async (): Promise<void> => {
-      await this.#recording.get(jobId)
-      await this.#ports.record(command)
+  #record(change: JobChange): void {
+    this.#changes.push({ change, atMs: this.#ports.clock.nowMs() })
+    this.#gather()
+  }
+
+  #forget(peer: string, jobId: string): void {
+    const known = this.#toForget.get(peer)
+    if (known === undefined) this.#toForget.set(peer, new Set([jobId]))
+    else known.add(jobId)
+    this.#gather()
+  }
+
+  #isBeingListed(jobId: string): boolean {
+    return [...this.#changes, ...this.#onTheWay].some(({ change }) => change.jobId === jobId)
+  }
+
+  #gather(): void {
+    this.#gathering ??= setTimeout(() => this.#flush(), JOB_LEADER.gatherMs)
+  }
+
+  #flush(): void {
+    clearTimeout(this.#gathering)
+    this.#gathering = undefined
+    for (const peer of this.#toForget.keys()) this.#tellToForget(peer)
+    void this.#list()
+  }
+
+  #tellToForget(peer: string): void {
+    const jobIds = this.#toForget.get(peer)
+    if (!this.#toForget.delete(peer) || jobIds === undefined) return
+    this.#tell(peer, forgetJob, { term: this.term, jobIds: [...jobIds] })
+  }
+
+  async #list(): Promise<void> {
+    if (this.#onTheWay.length > 0) return
+    while (this.#changes.length > 0) {
+      this.#onTheWay = this.#changes.splice(0, JOBS.changesMax)
+      const nowMs = this.#ports.clock.nowMs()
+      const changes = this.#onTheWay.map(({ change, atMs }) =>
+        change.type === 'job-start' ? { ...change, agoMs: Math.round(nowMs - atMs) } : change,
+      )
+      try {
+        await this.#ports.record({ type: 'jobs', changes })
+      } catch (error) {
+        const jobs = changes.map(({ jobId }) => jobId)
+        this.#ports.log.debug({ jobs, error: toWire(error) }, 'jobs could not be listed')
+      }
     }
-    const settled = record()
-      .catch((error: unknown) => {
-        this.#ports.log.debug({ jobId, error: toWire(error) }, 'a job could not be listed')
-      })
-      .finally(() => {
-        if (this.#recording.get(jobId) === settled) this.#recording.delete(jobId)
-      })
-    this.#recording.set(jobId, settled)
+    this.#onTheWay = []
   }
 
   #tell<Request>(peer: string, type: MessageType<Request, object>, head: Request): void {

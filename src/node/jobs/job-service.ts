@@ -10,7 +10,7 @@ import {
   resultLost,
   resultTaken,
   submitJob,
-  taskEnded,
+  tasksEnded,
   unpersist,
 } from '../../rdd/index.ts'
 import { collect } from '../relay.ts'
@@ -77,8 +77,8 @@ export class JobService {
       head: {},
       body: bodyOf(this.#required().planOf(head.jobId, head.planHash)),
     }))
-    transport.handle(taskEnded, ({ from, head: { term, kept, ...event } }) => {
-      this.#required(term).taskEnded(from, event, kept)
+    transport.handle(tasksEnded, ({ from, head: { term, tasks, kept } }) => {
+      this.#required(term).tasksEnded(from, tasks, kept)
       return {}
     })
     transport.handle(partitionsKept, ({ from, head }) => {

@@ -15,7 +15,7 @@ import {
   inventoryBody,
   planStages,
   runTasks,
-  taskEnded,
+  tasksEnded,
   type EndedOutcome,
   type Inventory,
   type Plan,
@@ -35,8 +35,8 @@ beforeEach(async () => {
   const network = new MemoryNetwork()
   leader = network.join('leader')
   ended = []
-  leader.handle(taskEnded, ({ head }) => {
-    ended.push(head.outcome)
+  leader.handle(tasksEnded, ({ head }) => {
+    ended.push(...head.tasks.map(({ outcome }) => outcome))
     return {}
   })
   executor = new Executor(

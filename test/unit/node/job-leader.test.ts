@@ -9,6 +9,7 @@ import {
   runTasks,
   SCHEDULER,
   type Inventory,
+  type JobChange,
   type JobsCommand,
 } from '../../../src/rdd/index.ts'
 import { MemoryNetwork, type MemoryTransport } from '../../support/memory-transport.ts'
@@ -36,7 +37,7 @@ const PLAN = encodePlan({
 
 let nowMs: number
 let network: MemoryNetwork
-let recorded: JobsCommand[]
+let recorded: JobChange[]
 let running: string[]
 let record: (command: JobsCommand) => Promise<unknown>
 let leader: JobLeader
@@ -47,7 +48,7 @@ beforeEach(() => {
   network = new MemoryNetwork()
   recorded = []
   running = []
-  record = command => Promise.resolve(recorded.push(command))
+  record = command => Promise.resolve(recorded.push(...command.changes))
   leader = leaderOf(network.join('leader'), [])
 })
 
@@ -96,14 +97,14 @@ test('a job whose lease is not renewed ends, but not because its leader stood st
 test('the end of a job never reaches the log before its start, however slow the log is', async () => {
   const slow = Promise.withResolvers<void>()
   record = async command => {
-    if (command.type === 'job-start') await slow.promise
-    recorded.push(command)
+    if (command.changes.some(({ type }) => type === 'job-start')) await slow.promise
+    recorded.push(...command.changes)
   }
   leader.start()
   // All its results are there already: it ends as it is submitted.
   submit([0])
   leader.close('s/1')
-  await vi.advanceTimersByTimeAsync(0)
+  await vi.advanceTimersByTimeAsync(JOB_LEADER.gatherMs)
   slow.resolve()
   await vi.waitFor(() => expect(recorded.map(({ type }) => type)).toEqual(['job-start', 'job-end']), PATIENCE)
 })
@@ -114,12 +115,8 @@ test('a job that an earlier leader listed and whose requester never came back is
   await pass(SCHEDULER.leaseMs)
   expect(recorded).toEqual([])
   await pass(2 * JOB_LEADER.tickMs)
-  expect(recorded).toContainEqual({
-    type: 'job-end',
-    jobId: 's/1',
-    status: 'cancelled',
-    reason: 'its requester is gone',
-  })
+  const end = { type: 'job-end', jobId: 's/1', status: 'cancelled', reason: 'its requester is gone' }
+  await vi.waitFor(() => expect(recorded).toContainEqual(end), PATIENCE)
 })
 
 test('a job that runs, or whose requester came back in time, is not taken for abandoned', async () => {
@@ -131,7 +128,7 @@ test('a job that runs, or whose requester came back in time, is not taken for ab
     leader.renew('s', ['s/1'], 1)
     await pass(SCHEDULER.leaseMs / 3)
   }
-  expect(recorded.map(({ type }) => type)).toEqual(['job-start'])
+  await vi.waitFor(() => expect(recorded.map(({ type }) => type)).toEqual(['job-start']), PATIENCE)
 })
 
 /** An executor that says what it has and notes what it is told. */
@@ -143,7 +140,7 @@ function executor(name: string, has: Partial<Inventory>): { forgotten: string[];
     body: inPieces(pack({ sessions: [], kept: [], running: [], outputs: [], ...has })),
   }))
   transport.handle(forgetJob, ({ head }) => {
-    told.forgotten.push(head.jobId)
+    told.forgotten.push(...head.jobIds)
     return {}
   })
   transport.handle(runTasks, ({ head }) => {
