@@ -16,6 +16,7 @@ import { membership } from './membership.ts'
 import { placement } from './placement.ts'
 import { namespace } from './namespace.ts'
 import { pageRank } from './page-rank.ts'
+import { restore } from './restore.ts'
 import { groupBy, join } from './sets.ts'
 import { sorting } from './sorting.ts'
 
@@ -34,6 +35,7 @@ const BENCHES: Record<string, (figures: Figures) => Promise<void>> = {
   membership,
   namespace,
   placement,
+  restore,
 }
 
 const { positionals } = parseArgs({ allowPositionals: true })
