@@ -31,33 +31,17 @@ export function randomPlan(random: Random, name: string): Plan {
     else if (chance < 0.7) {
       const partitions = 1 + below(random, 4)
       add({ op: 'shuffle', parent, by: hash(partitions), combine: { kind: 'none' }, partitions })
-    } else if (chance < 0.8) {
+    } else if (chance < 0.85) {
       const parents = [latest, below(random, nodes.length)]
       const partitions = parents.reduce((sum, id) => sum + nodes[id]!.partitions, 0)
       if (partitions <= 12) add({ op: 'union', parents, partitions })
-    } else if (chance < 0.88) {
-      const { partitions } = nodes[parent]!
-      if (random.next() < 0.5)
-        add({ op: 'coalesce', parent, partitions: Math.min(1 + below(random, 4), partitions) })
-      else {
-        const kept = Array.from({ length: partitions }, (_, i) => i).filter(() => random.next() < 0.6)
-        add({ op: 'prune', parent, kept, partitions: kept.length })
-      }
-    } else if (chance < 0.91) {
-      const parents = [parent, below(random, nodes.length)]
-      const partitions = parents.reduce((product, id) => product * nodes[id]!.partitions, 1)
-      if (partitions <= 12) add({ op: 'cartesian', parents, partitions })
     } else {
       const { partitions } = nodes[parent]!
       const alike = nodes.flatMap((node, id) => (node.partitions === partitions && id !== parent ? [id] : []))
       const other = alike[below(random, alike.length)]
-      const parents = other === undefined ? [parent] : [parent, other]
-      if (random.next() < 0.5) add({ op: 'cogroup', parents, partitions })
-      else add({ op: 'zip', parents, fn: { kind: 'builtin', name: 'zip' }, partitions })
+      add({ op: 'cogroup', parents: other === undefined ? [parent] : [parent, other], partitions })
     }
   }
-  // A requester asks nothing of a result without partitions.
-  if (nodes.at(-1)!.partitions === 0) source()
   const last = nodes.at(-1)!
   const all = Array.from({ length: last.partitions }, (_, partition) => partition)
   const only = all.filter(() => random.next() < 0.6)
