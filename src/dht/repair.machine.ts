@@ -286,7 +286,12 @@ export class Repair {
     const row = this.#views.slots.row(slot)
     const added = row.pending.filter(peer => !row.owners.includes(peer))
     let allStarted = true
-    let verified = added.every(peer => this.#members.isAlive(peer))
+    // Gone for good with nobody to replace it: a name in the list, which must not hold up those who do have the data.
+    const isGone = (peer: PeerId): boolean =>
+      !this.#members.isAlive(peer) &&
+      this.#members.owningCount < row.pending.length &&
+      !this.#eligible.some(member => member.peerId === peer)
+    let verified = added.every(peer => this.#members.isAlive(peer) || isGone(peer))
     let safe = true
     for (const block of blocks) {
       // A copy that is about to be deleted no longer counts, even if its peer is to be an owner again.
@@ -298,7 +303,7 @@ export class Repair {
       const wanted = this.#wantedHolders(slot, row, block.replication)
       const missing = wanted.filter(peer => !holders.includes(peer))
       const takers = missing.filter(peer => this.#members.isAlive(peer) && !this.#members.isQuarantined(peer))
-      if (missing.some(peer => added.includes(peer))) verified = false
+      if (missing.some(peer => added.includes(peer) && !isGone(peer))) verified = false
       const urgent = this.isUrgent(sources.length) && block.replication > 1
       // Owners that live are where the copy belongs; without any of use, whoever can take it, until they are back or replaced.
       if (urgent && takers.every(peer => this.#copies.isUnfit(block.blockId, peer))) {

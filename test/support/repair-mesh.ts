@@ -160,7 +160,10 @@ export class RepairMesh {
     for (const [slot = -1, epoch] of batch.rows) {
       const row = this.slots.row(slot)
       if (row.epoch !== epoch) continue
-      const added = row.pending.filter(peer => !row.owners.includes(peer))
+      // A dead name that nobody can replace stands for no copy.
+      const isNameOnly = (peer: PeerId): boolean =>
+        !this.alive().includes(peer) && this.#owning().length < row.pending.length
+      const added = row.pending.filter(peer => !row.owners.includes(peer) && !isNameOnly(peer))
       for (const { blockId } of this.namespace.blocksInSlot(slot)) {
         const has = (peer: PeerId): boolean => this.disks.get(peer)!.has(blockId)
         if (!this.alive().some(has)) continue

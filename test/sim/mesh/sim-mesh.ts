@@ -92,7 +92,7 @@ export class SimMesh {
   mayLosePeer(peer: PeerId): boolean {
     if (this.#lost || this.world.peers().length < 4) return false
     const draining = this.checker.truth.members.members().some(each => each.draining && each.state === 'up')
-    return this.#logSurvivesWithout(peer) && (!draining || this.#takersWithout(peer) >= REPLICATION)
+    return this.#logSurvivesWithout(peer) && (!draining || this.#takersWithout(peer) >= 2)
   }
 
   losePeer(peer: PeerId): void {

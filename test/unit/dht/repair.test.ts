@@ -66,6 +66,34 @@ describe('repair', () => {
     for (let slot = 0; slot < SLOTS; slot++) expect(mesh.slots.row(slot).owners).not.toContain('peer2')
   })
 
+  it('lets a draining peer go when one that was to take its data dies for good and two are left', () => {
+    const mesh = new RepairMesh()
+    mesh.setMembers(members(4))
+    mesh.settle(1_000)
+    mesh.put(40)
+    mesh.settle()
+    mesh.setMembers(mesh.members.map(each => (each.peerId === 'peer2' ? { ...each, weight: 0 } : each)))
+    const isMoving = (): boolean =>
+      Array.from({ length: SLOTS }, (_, slot) => mesh.slots.row(slot)).some(
+        ({ owners, pending }) =>
+          owners.includes(asPeerId('peer2')) &&
+          pending.includes(asPeerId('peer3')) &&
+          !owners.includes(asPeerId('peer3')),
+      )
+    for (let step = 0; step < 50 && !isMoving(); step++) {
+      mesh.perform()
+      mesh.step({ type: 'tick' })
+    }
+    expect(isMoving()).toBe(true)
+    mesh.setState(asPeerId('peer3'), 'dead')
+    mesh.settle()
+    for (let slot = 0; slot < SLOTS; slot++) {
+      expect(mesh.slots.row(slot)).toMatchObject({ pending: [], retiring: [] })
+      expect(mesh.slots.row(slot).owners).not.toContain('peer2')
+    }
+    expect(mesh.disks.get(asPeerId('peer2'))).toEqual(new Set())
+  })
+
   it('asks for no more copies than there are peers that take any', () => {
     const mesh = new RepairMesh()
     mesh.setMembers(members(3).map((each, id) => (id === 2 ? { ...each, weight: 0 } : each)))
