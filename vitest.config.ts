@@ -24,7 +24,7 @@ export default defineConfig({
     projects: [
       project('unit', ['test/unit/**/*.test.ts', 'test/types/**/*.test.ts'], 20_000, true),
       project('sim', ['test/sim/**/*.test.ts'], SLOW_TEST_MS, true),
-      project('e2e', ['test/e2e/**/*.test.ts'], SLOW_TEST_MS, false),
+      project('e2e', ['test/e2e/**/*.test.ts'], SLOW_TEST_MS, true),
       project('chaos', ['test/chaos/**/*.test.ts'], 30 * 60_000, false),
     ],
   },

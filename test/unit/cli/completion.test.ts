@@ -25,7 +25,7 @@ test.each<[line: string, matches: string[], part: string]>([
   ['mesh.paral', ['parallelize'], 'paral'],
   ['const x = await words.takeO', ['takeOrdered'], 'takeO'],
   ['mesh.range(4).map((n) => n * (n + 1)).sortB', ['sortBy', 'sortByKey'], 'sortB'],
-  ['words.map(w => [w, 1]).reduceByK', ['reduceByKey'], 'reduceByK'],
+  ['words.map(w => [w, 1]).reduceByK', ['reduceByKey', 'reduceByKeyLocally'], 'reduceByK'],
   ['words.count().to', [], 'to'],
   ['trap.plain.d', ['deep'], 'd'],
   ['trap.boom.x', [], 'x'],
