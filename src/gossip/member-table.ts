@@ -228,11 +228,17 @@ function hashOf({ peerId, incarnation, state }: MemberEntry): number {
   return ((high >>> 0) % 0x10_0000) * 0x1_0000_0000 + (low >>> 0)
 }
 
+/**
+ * The incarnation of a member that was read off the log and has not spoken since: below any of its own, so that its first
+ * word counts more. Nobody else may have heard of it, so all that is said of it names it whole.
+ */
+export const INTRODUCED = 0
+
 /** What there is to say of a member to peers that know it. */
 export function updateOf(entry: MemberEntry): MemberUpdate {
   const { peerId, incarnation, state, accusers, info } = entry
   const update: MemberUpdate = { peerId, incarnation, state, accusers: [...accusers] }
-  if (state === 'alive') update.info = info
+  if (state === 'alive' || incarnation === INTRODUCED) update.info = info
   return update
 }
 

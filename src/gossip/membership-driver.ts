@@ -11,6 +11,7 @@ import {
 import type { Clock, Logger, PeerId, Random, Transport } from '../base/index.ts'
 import { membershipDefaults } from './config.ts'
 import type { MembershipOptions } from './config.ts'
+import { INTRODUCED } from './member-table.ts'
 import type { Member } from './member-table.ts'
 import { Membership } from './membership.machine.ts'
 import type { MemberChange, MembershipEffect, MembershipEvent } from './membership.machine.ts'
@@ -131,8 +132,7 @@ export class MembershipDriver implements AsyncDisposable {
     const { name, addresses, labels } = info
     const update = {
       peerId,
-      // Below any of its own, so that its first word counts more.
-      incarnation: 0,
+      incarnation: INTRODUCED,
       state: 'alive' as const,
       accusers: [],
       info: { name, addresses, labels, meta: {} },

@@ -5,6 +5,7 @@ import type { DhtCommand } from '../../../src/dht/index.ts'
 import { TRASH_AGE_MS } from '../../../src/dht/config.ts'
 import { Repair } from '../../../src/dht/repair.machine.ts'
 import type { RepairEffect, RepairEvent } from '../../../src/dht/repair.machine.ts'
+import { INTRODUCED } from '../../../src/gossip/member-table.ts'
 import type { MemberCommand, MemberRecord } from '../../../src/gossip/messages.ts'
 import { repairMember } from '../../../src/node/leader-role.ts'
 import type { LogCommand } from '../../../src/node/replicated-state.machine.ts'
@@ -145,7 +146,7 @@ export class SimNameNode {
   /** The log names a member that nobody here has heard of, as after all were down at once. */
   #introduce({ peerId, name, addresses, labels }: MemberRecord): void {
     const info = { name, addresses, labels, meta: {} }
-    const update = { peerId, incarnation: 0, state: 'alive' as const, accusers: [], info }
+    const update = { peerId, incarnation: INTRODUCED, state: 'alive' as const, accusers: [], info }
     this.#init.members.step({ type: 'updates-published', updates: [update] })
   }
 

@@ -1,6 +1,9 @@
 import { describe, expect, it } from 'vitest'
-import { asPeerId } from '../../../src/base/index.ts'
+import { asPeerId, seededRandom } from '../../../src/base/index.ts'
 import type { PeerId } from '../../../src/base/index.ts'
+import { membershipDefaults } from '../../../src/gossip/config.ts'
+import { INTRODUCED } from '../../../src/gossip/member-table.ts'
+import { Membership } from '../../../src/gossip/membership.machine.ts'
 import { MemberChecker } from '../../sim/member-checker.ts'
 import { MemberProgram } from '../../sim/member-program.ts'
 import { World } from '../../sim/world.ts'
@@ -261,5 +264,30 @@ describe('membership', () => {
     for (const at of mesh.world.running()) mesh.program(at).step({ type: 'forget-requested', peer: removed })
     mesh.run(60_000)
     for (const at of mesh.world.running()) expect(mesh.stateAt(at, removed)).toBeUndefined()
+  })
+
+  it('a member that only the log knows is told whole until it speaks: who hears the accusation first hears of it', () => {
+    const machine = (name: string): Membership => {
+      const info = { name, addresses: [], labels: { host: '', zone: '' }, meta: {} }
+      const init = { self: asPeerId(name), info, incarnation: 1, nowMs: 0 }
+      return new Membership(init, membershipDefaults, seededRandom(1))
+    }
+    const lost = asPeerId('lost')
+    const leader = machine('leader')
+    const other = machine('other')
+    const info = { name: 'lost', addresses: ['/memory/lost'], labels: { host: '', zone: '' }, meta: {} }
+    const introduced = { peerId: lost, incarnation: INTRODUCED, state: 'alive' as const, accusers: [], info }
+    leader.step({ type: 'updates-published', updates: [introduced] }, 0)
+    leader.step({ type: 'probe-requested', peer: lost }, 0)
+    for (let nowMs = 100; leader.member(lost)!.state !== 'dead'; nowMs += 100) {
+      expect(nowMs).toBeLessThan(60_000)
+      for (const effect of leader.step({ type: 'tick' }, nowMs)) {
+        // Pings to this one go lost.
+        if (effect.type === 'publish')
+          other.step({ type: 'updates-published', updates: effect.updates }, nowMs)
+      }
+    }
+    expect(other.member(lost)).toMatchObject({ name: 'lost' })
+    expect(other.accusersOf(lost)).toContain(asPeerId('leader'))
   })
 })
