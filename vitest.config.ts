@@ -7,7 +7,7 @@ const SLOW_TEST_MS = 240_000
  * Where others' work shares the processors a test of real time may fail once for want of them; a second failure is a
  * fault. The report marks each that needed it ("retry x1"), and docs/testing.md says what is done about them.
  */
-const RETRIES = process.env.CI === undefined ? 0 : 1
+const RETRIES = process.env['CI'] === undefined ? 0 : 1
 
 function project(name: string, include: string[], testTimeout: number, fileParallelism: boolean) {
   return {
