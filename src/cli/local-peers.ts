@@ -23,6 +23,8 @@ export interface RunningPeer extends ProcessRun {
 export interface StartOptions {
   name: string
   workers: number
+  /** Bytes it may take. @default as the machine has */
+  memory?: number
   /** It obeys `shoal chaos`. @default false */
   allowChaos?: boolean
   join: readonly string[]
@@ -42,6 +44,7 @@ export async function startPeer(directory: MeshDirectory, options: StartOptions)
   const { size: logStart } = await log.stat()
   const args = ['peer', '--data', directory.dataDirectory(name), '--name', name, '--host', name, '--json']
   args.push('--workers', String(workers), '--log', logFile, ...join.flatMap(address => ['--join', address]))
+  if (options.memory !== undefined) args.push('--memory', String(options.memory))
   if (options.allowChaos === true) args.push('--allow-chaos')
   const child = spawn(process.execPath, [PROGRAM, ...args], {
     cwd: dirname(directory.path),

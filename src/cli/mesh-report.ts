@@ -58,7 +58,7 @@ function describePeer(member: MemberStatus, vitals: PeerVitals | undefined): str
     ['id', peerId],
   ]
   if (vitals === undefined) return `${head}\n${facts(known)}`
-  const { store, slotsOwned, runningTasks, workers, cpuCores, rssBytes, version, upMs, pid } = vitals
+  const { store, slotsOwned, runningTasks, workers, cpuCores, version, upMs, pid } = vitals
   const { usedBytes, freeBytes, blocks, corrupt, missing, found, repaired, scrubDue, scrubOldestMs } = store
   const oldest = scrubOldestMs === undefined ? '' : `; the oldest was verified ${humanMs(scrubOldestMs)} ago`
   return `${head}\n${facts([
@@ -77,9 +77,14 @@ function describePeer(member: MemberStatus, vitals: PeerVitals | undefined): str
       'load',
       `${counted(runningTasks, 'task')} on ${counted(workers, 'worker')}, ${Math.round(cpuCores * 100)} % of a core`,
     ],
-    ['memory', humanBytes(rssBytes)],
+    ['memory', memoryOf(vitals)],
     ['process', `${pid}, shoal ${version}, up ${humanMs(upMs)}`],
   ])}`
+}
+
+function memoryOf({ rssBytes, rssPeakBytes, memoryBytes }: PeerVitals): string {
+  const now = `${humanBytes(rssBytes)}, at most ${humanBytes(rssPeakBytes)} so far`
+  return memoryBytes === undefined ? now : `${now}; told to take ${humanBytes(memoryBytes)} beside its base`
 }
 
 type Fact = [name: string, value: string]

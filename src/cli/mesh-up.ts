@@ -25,6 +25,8 @@ import { counted, humanMs } from './units.ts'
 export interface UpOptions {
   peers?: number
   workers?: number
+  /** Bytes. */
+  memory?: number
   dir?: string
   foreground?: boolean
   allowChaos?: boolean
@@ -61,6 +63,7 @@ export async function up(options: UpOptions, settings: Settings): Promise<void> 
         names,
         missing,
         workers,
+        ...(options.memory === undefined ? {} : { memory: options.memory }),
         allowChaos: options.allowChaos === true,
         line,
         signal,
@@ -104,6 +107,7 @@ interface StartParts {
   names: readonly string[]
   missing: readonly string[]
   workers: number
+  memory?: number
   allowChaos: boolean
   line: StatusLine
   signal: AbortSignal
@@ -111,13 +115,13 @@ interface StartParts {
 
 /** The first alone, for it may have to create the mesh; then all others at once. */
 async function start(directory: MeshDirectory, parts: StartParts): Promise<void> {
-  const { names, missing, workers, allowChaos, line, signal } = parts
+  const { names, missing, line, signal, ...how } = parts
   let serving = names.length - missing.length
   const show = (): void => line.show(`starting peers: ${serving} of ${names.length} …`)
   show()
   const one = async (name: string): Promise<LocalPeer> => {
     const join = (await directory.peers()).flatMap(({ addresses }) => addresses)
-    const peer = await startPeer(directory, { name, workers, allowChaos, join, signal })
+    const peer = await startPeer(directory, { name, ...how, join, signal })
     serving++
     show()
     return peer

@@ -29,6 +29,8 @@ export interface PeerProcessOptions {
   /** MiB per second. */
   copyRate?: number
   workers?: number
+  /** Bytes. */
+  memory?: number
   log?: string
   allowChaos?: boolean
 }
@@ -67,7 +69,7 @@ export async function runPeer(options: PeerProcessOptions, settings: Settings): 
 
   const join = await seedsOf(options, home)
   const meshKey = await keyOf(options, home)
-  const { allowChaos, name, listen, host, zone, weight, copyRate, workers } = options
+  const { allowChaos, name, listen, host, zone, weight, copyRate, workers, memory } = options
   const peer = await createPeer({
     dataDirectory: home.data,
     join,
@@ -82,6 +84,7 @@ export async function runPeer(options: PeerProcessOptions, settings: Settings): 
     ...(weight === undefined ? {} : { weight }),
     ...(copyRate === undefined ? {} : { copyBytesPerSecond: copyRate * 2 ** 20 }),
     ...(workers === undefined ? {} : { workers }),
+    ...(memory === undefined ? {} : { memoryBytes: memory }),
   })
   try {
     await register(peer, home)

@@ -75,6 +75,19 @@ export function numberFrom(option: string, min: number, max: number): (text: str
   }
 }
 
+const BYTE_UNITS: Record<string, number> = { '': 1, k: 2 ** 10, m: 2 ** 20, g: 2 ** 30, t: 2 ** 40 }
+
+/** A parser for options that are sizes: '512m', '512mb', '2GiB', all in powers of 1024; without a unit, bytes. */
+export function byteCount(option: string, min: number): (text: string) => number {
+  return text => {
+    const [, digits = '', unit = ''] = /^(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?$/i.exec(text.trim()) ?? []
+    const value = Math.floor(Number(digits) * (BYTE_UNITS[unit.toLowerCase()] ?? Number.NaN))
+    if (digits !== '' && Number.isSafeInteger(value) && value >= min) return value
+    const reason = `it must be a size such as 512mb or 2g, at least ${min / 2 ** 20}mb, not ${JSON.stringify(text)}`
+    throw new ShoalError('CONFIG_INVALID', { option, reason }, `${option}: ${reason}`)
+  }
+}
+
 /** A parser for options that may be given several times. */
 export function several(text: string, before: readonly string[] = []): string[] {
   return [...before, text]

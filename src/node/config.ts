@@ -103,6 +103,18 @@ export const PEER = {
   tasksMemoryDivisor: 4,
   /** Heap of a worker thread: above what a task may hold, for what the user's code holds. */
   oldSpaceMb: 1024,
+  /** The least that a peer can be told to live with, besides what an idle one takes: a map task may need it alone. */
+  memoryBytesMin: 64 * 1024 * 1024,
+  /** Of a peer's memory, where one number is given, all tasks get this fraction (1 ÷ n)… */
+  memoryForTasks: 3,
+  /** …cached partitions this… */
+  memoryForCache: 4,
+  /** …and sealed outputs this; the rest is for garbage and for bytes on their way. */
+  memoryForOutputs: 8,
+  /** Heap of a worker for each byte that its task may hold by estimate; estimates are right within about a quarter… */
+  heapPerTaskByte: 1.25,
+  /** …and so many MiB beside, for user code. */
+  heapFreeMb: 96,
   /** A saved part waits so long, at most, for the rest of its dataset. */
   partLeaseMs: 600_000,
   /** After saying good-bye, so that the word gets round. */

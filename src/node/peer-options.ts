@@ -36,11 +36,16 @@ export interface PeerOptions {
   copyBytesPerSecond?: number
   /** Worker threads for tasks. @default cores of the machine */
   workers?: number
-  /** Bytes of cached partitions. @default 256 MiB */
+  /**
+   * Bytes that the peer may take beside those of an idle one, divided among tasks, cached partitions and outputs
+   * (memory-budget.ts); at least 64 MiB. @default each part has a default of its own
+   */
+  memoryBytes?: number
+  /** Bytes of cached partitions. @default 256 MiB, or a quarter of `memoryBytes` */
   cacheBytes?: number
-  /** Bytes one task may hold in tables and buffers; what is more goes to disk. @default 512 MiB */
+  /** Bytes one task may hold in tables and buffers; what is more goes to disk. @default 512 MiB, or a third of `memoryBytes` */
   taskBytes?: number
-  /** The same of all its tasks together. @default a quarter of the machine's memory */
+  /** The same of all its tasks together. @default a quarter of the machine's memory, or a third of `memoryBytes` */
   tasksBytes?: number
   /** Heap of a worker thread in MiB; a task that needs more ends its thread only. @default 1024 */
   oldSpaceMb?: number

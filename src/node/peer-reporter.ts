@@ -6,6 +6,8 @@ import { meshVitals, vitals, type PeerVitals, type ReportedPeer } from './report
 
 export interface ReporterParts extends StatusParts {
   runningTasks(): number
+  /** Its budget, where it was given one. */
+  memoryBytes: number | undefined
 }
 
 /** Says how this peer is, and asks all others that on behalf of whoever wants a report of the mesh. */
@@ -68,7 +70,7 @@ export class PeerReporter implements Disposable {
   }
 
   async #vitals(): Promise<PeerVitals> {
-    const { transport, meshLog, version, workers, clock, startedMs } = this.#parts
+    const { transport, meshLog, version, workers, memoryBytes, clock, startedMs } = this.#parts
     const { space, forgot, damages, appliedIndex } = meshLog.log.status()
     const last = damages.at(-1)
     const { slots } = meshLog.state
@@ -87,6 +89,9 @@ export class PeerReporter implements Disposable {
       runningTasks: this.#parts.runningTasks(),
       cpuCores: this.#cpu.cores(),
       rssBytes: process.memoryUsage.rss(),
+      // The system counts in KiB.
+      rssPeakBytes: process.resourceUsage().maxRSS * 1024,
+      ...(memoryBytes === undefined ? {} : { memoryBytes }),
       appliedIndex,
       space,
       forgot,

@@ -1,4 +1,4 @@
-import { availableParallelism, hostname, totalmem } from 'node:os'
+import { availableParallelism, hostname } from 'node:os'
 import {
   asBlockId,
   asFileId,
@@ -36,6 +36,7 @@ import { KnownAddresses } from './known-addresses.ts'
 import { LeaderRole, repairMember } from './leader-role.ts'
 import { leaderChanged } from './log-messages.ts'
 import type { MeshAccess } from './mesh-access.ts'
+import { memoryBudget } from './memory-budget.ts'
 import { MeshLog } from './mesh-log.ts'
 import { Mesh } from './mesh.ts'
 import type { PeerTransport } from './net/index.ts'
@@ -203,12 +204,8 @@ class RunningPeer implements Peer {
         workers: options.workers ?? availableParallelism(),
         dataDirectory: directory.path,
         outputDirectory: directory.outputPath,
-        outputBytes: PEER.outputBytes,
-        cacheBytes: options.cacheBytes ?? PEER.cacheBytes,
-        taskBytes: options.taskBytes ?? PEER.taskBytes,
-        tasksBytes: options.tasksBytes ?? Math.floor(totalmem() / PEER.tasksMemoryDivisor),
+        ...memoryBudget(options),
         diskReserveBytes: options.diskReserveBytes ?? BLOCK_STORE_DEFAULTS.diskReserveBytes,
-        oldSpaceMb: options.oldSpaceMb ?? PEER.oldSpaceMb,
       },
     )
     this.#role = new LeaderRole({
@@ -293,7 +290,11 @@ class RunningPeer implements Peer {
       clock: systemClock,
     }
     statusOf(statusParts)
-    this.#reporter = new PeerReporter({ ...statusParts, runningTasks: () => this.#executor.runningTasks })
+    this.#reporter = new PeerReporter({
+      ...statusParts,
+      runningTasks: () => this.#executor.runningTasks,
+      memoryBytes: this.#options.memoryBytes,
+    })
     this.#reporter.start()
     this.#meshLog.onLeader(view => this.#onLeader(view))
     const seeds = [...(this.#options.join ?? []), ...known]

@@ -17,6 +17,10 @@ const peerVitals = z.object({
   /** Processor time of the process, in cores that were busy, over the last seconds. */
   cpuCores: z.number().nonnegative(),
   rssBytes: count,
+  /** The most since the process began. */
+  rssPeakBytes: count,
+  /** What it was told to live with beside what an idle peer takes, where it was told. */
+  memoryBytes: count.optional(),
   appliedIndex: count,
   /** As in PeerStatus: `reserve` and `full` mean that it takes nothing but metadata, or nothing. */
   space: z.enum(['ok', 'low', 'reserve', 'full']),

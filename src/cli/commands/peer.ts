@@ -1,5 +1,6 @@
 import { Command, type Command as CommandType } from 'commander'
-import { settingsOf, several, shared, wholeNumber, numberFrom } from '../settings.ts'
+import { PEER } from '../../node/config.ts'
+import { byteCount, settingsOf, several, shared, wholeNumber, numberFrom } from '../settings.ts'
 import type { PeerProcessOptions } from '../peer-process.ts'
 
 export function peerCommand(): CommandType {
@@ -30,6 +31,11 @@ export function peerCommand(): CommandType {
       '--workers <n>',
       'threads for tasks (default: one for each core)',
       wholeNumber('--workers', 1, 1024),
+    )
+    .option(
+      '--memory <size>',
+      'what it may take beside that of an idle peer, such as 512mb: for tasks, cached partitions and outputs (default: as the machine has)',
+      byteCount('--memory', PEER.memoryBytesMin),
     )
     .option('--allow-chaos', 'obey `shoal chaos` when it cuts this peer off or fills its disk')
     .option('--log <file>', 'append the log to a file (default: stderr)')

@@ -1,5 +1,6 @@
 import { Command, type Command as CommandType } from 'commander'
-import { settingsOf, shared, wholeNumber } from '../settings.ts'
+import { PEER } from '../../node/config.ts'
+import { byteCount, settingsOf, shared, wholeNumber } from '../settings.ts'
 import type { UpOptions } from '../mesh-up.ts'
 
 export function upCommand(): CommandType {
@@ -13,10 +14,15 @@ export function upCommand(): CommandType {
       'threads of each (default: the cores, shared out)',
       wholeNumber('--workers', 1, 1024),
     )
+    .option(
+      '--memory <size>',
+      'memory of each, such as 512mb, beside that of an idle peer (default: as the machine has)',
+      byteCount('--memory', PEER.memoryBytesMin),
+    )
     .option('--dir <dir>', 'folder that holds .shoal (default: the nearest above that has one, else here)')
     .option('--allow-chaos', 'let `shoal chaos` cut these peers off and fill their disks')
     .option('--foreground', 'stay, and stop them all on Ctrl-C')
-  return shared(command, 'shoal up --peers 5', 'shoal up --peers 3 --foreground').action(
+  return shared(command, 'shoal up --peers 5', 'shoal up --peers 2 --memory 512mb').action(
     async (options: UpOptions, self: CommandType) => {
       const { up } = await import('../mesh-up.ts')
       await up(options, settingsOf(self))

@@ -44,6 +44,8 @@ function vitals(given: Partial<PeerVitals> = {}, store: Partial<PeerVitals['stor
     runningTasks: 3,
     cpuCores: 1.26,
     rssBytes: 150 * MIB,
+    rssPeakBytes: 170 * MIB,
+    memoryBytes: 512 * MIB,
     appliedIndex: 9,
     space: 'ok',
     forgot: false,
