@@ -137,6 +137,7 @@ const schema = z.discriminatedUnion('type', [
     path,
     winner: z.string().min(1).max(256),
     parts: z.array(z.object({ fileId, blockCount: count })).max(outputPartsMax),
+    gathered: z.object({ directory: path, files: count }).exactOptional(),
     suffix: z.string().max(64).exactOptional(),
     overwrite: z.boolean().exactOptional(),
     marker: fileId.exactOptional(),

@@ -205,15 +205,17 @@ export interface ReportHolders extends Mutation {
 
 /**
  * The output of a job: makes the directory `path` with one file per part (`part-00000` …) visible at once, out of open
- * writes. The first winner's output stays; another gets ALREADY_COMMITTED.
+ * writes or of a directory that has the parts already. The first winner's output stays; another gets ALREADY_COMMITTED.
  */
 export interface CommitOutput extends Mutation {
   type: 'commit-output'
   path: string
   /** Names the attempt that commits, e.g. job id and term; the same winner again gets the first answer. */
   winner: string
-  /** Open writes, in partition order; each must have all its blocks. */
+  /** Open writes, in partition order; each must have all its blocks. None with `gathered`. */
   parts: { fileId: FileId; blockCount: number }[]
+  /** Instead: a directory with so many files and nothing else, which is moved. */
+  gathered?: { directory: string; files: number }
   /** Appended to each part's name, e.g. `.json`. @default '' */
   suffix?: string
   /** What is there goes to the trash, unless it is this winner's. @default false: ALREADY_EXISTS */

@@ -1,4 +1,4 @@
-import { asFileId, ShoalError, type FileId } from '../base/index.ts'
+import { asFileId, invariant, ShoalError, type FileId } from '../base/index.ts'
 import { FILE_ID_PATTERN, parseBlockId } from './block-id.ts'
 import { REPLICATION } from './config.ts'
 import type {
@@ -21,11 +21,12 @@ import {
   needRoom,
   type CommandContext,
 } from './namespace-context.ts'
-import type { DirectoryNode, FileNode } from './namespace-nodes.ts'
-import { needQuota } from './namespace-quotas.ts'
+import { upwards, type DirectoryNode, type FileNode } from './namespace-nodes.ts'
+import { needMoveRoom, needQuota } from './namespace-quotas.ts'
 import { rm } from './namespace-removals.ts'
+import { needNoSnapshots } from './namespace-snapshot-changes.ts'
 import type { OpenWrite } from './namespace-state.ts'
-import { alreadyExists, isADirectory, notFound } from './namespace-tree.ts'
+import { alreadyExists, isADirectory, notADirectory, notFound } from './namespace-tree.ts'
 import type { BlockReport } from './namespace-types.ts'
 import { ownText } from './packed-text.ts'
 import { joinNames, pathNames } from './paths.ts'
@@ -264,6 +265,7 @@ export function commitOutput(context: CommandContext, command: CommitOutput): An
   if (there !== undefined && !overwrite) throw alreadyExists(path)
   const limit = limits.outputPartsMax
   if (winner === '') throw badCommand(command, 'the winner has a name')
+  if (command.gathered !== undefined) return commitGathered(context, command, command.gathered)
   if (parts.length > limit) throw badCommand(command, `an output has at most ${limit} parts`)
   if (pathNames(`/part-00000${suffix}`).length !== 1) throw badCommand(command, 'a suffix has no slash')
   pathNames(`${path}/part-${'0'.repeat(5)}${suffix}`)
@@ -284,6 +286,45 @@ export function commitOutput(context: CommandContext, command: CommitOutput): An
   for (const [index, write] of writes.entries()) {
     state.show(write, directory, `part-${String(index).padStart(5, '0')}${suffix}`, timeMs)
   }
+  if (marker !== undefined) showMarker(context, marker, directory)
+  return { ok: true, ...outputOf(directory) }
+}
+
+/** The same for parts that are files already, each committed by itself: what counts is that all of them are there. */
+function commitGathered(
+  context: CommandContext,
+  command: CommitOutput,
+  { directory: from, files }: NonNullable<CommitOutput['gathered']>,
+): Answer<'commit-output'> {
+  const { state, timeMs } = context
+  const { winner, parts, marker } = command
+  const names = makeable(command.path)
+  const name = names.at(-1)
+  const node = state.tree.find(makeable(from))
+  if (node === undefined) throw notFound(from)
+  if (node.kind === 'file') throw notADirectory(from)
+  if (name === undefined || node === state.tree.root || parts.length > 0)
+    throw badCommand(command, 'gathered parts are a directory, and all there is')
+  const are = [...node.entries.values()].filter(entry => entry.kind === 'file').length
+  if (are !== files || node.entries.size !== files)
+    throw badCommand(command, `${from} has ${are} of ${files} parts, and ${node.entries.size - are} others`)
+  if (marker !== undefined && (state.files.has(marker) || state.writes.has(marker)))
+    throw badCommand(command, `file id ${marker} is in use`)
+  const above = names.slice(0, -1)
+  const { lowest, missing } = state.tree.reached(above)
+  const there = state.tree.find(names)
+  for (const inside of upwards(lowest))
+    if (inside === node) throw badCommand(command, `${command.path} lies inside ${from}`)
+  for (const inside of upwards(node.parent))
+    if (inside === there) throw badCommand(command, `${from} lies inside ${command.path}`)
+  needNoSnapshots(context, node)
+  needRoom(context, missing + 1)
+  needMoveRoom(state.tree, node, lowest, name, above.slice(above.length - missing))
+  if (there !== undefined) rm(context, { type: 'rm', path: command.path, recursive: true, trash: true })
+  state.move(node, state.tree.makeDirectories(above, timeMs), name, timeMs)
+  const directory = state.tree.find(names)
+  invariant(directory?.kind === 'directory', 'what was moved is where it was moved to')
+  directory.winner = winner
   if (marker !== undefined) showMarker(context, marker, directory)
   return { ok: true, ...outputOf(directory) }
 }

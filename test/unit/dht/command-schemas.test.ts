@@ -42,6 +42,7 @@ const commands: DhtCommand[] = [
   { type: 'abandon-file', fileId },
   { type: 'mv', from: '/a/f', to: '/g' },
   { type: 'commit-output', path: '/out', winner: 'w', parts: [], suffix: '.txt' },
+  { type: 'commit-output', path: '/out', winner: 'w', parts: [], gathered: { directory: '/d', files: 2 } },
   { type: 'rm', path: '/a', recursive: true },
   { type: 'mkdir', path: '/d' },
   { type: 'touch', path: '/d/t', fileId: otherId, modifiedMs: 1, create: true },

@@ -172,6 +172,59 @@ describe('finished parts', () => {
   })
 })
 
+describe('an output whose parts are files already', () => {
+  const part = (number: number) => `/.jobs/s-1/out/part-0000${number}`
+  const commit = {
+    type: 'commit-output' as const,
+    path: '/a/out',
+    winner: 's/1',
+    parts: [],
+    gathered: { directory: '/.jobs/s-1/out', files: 2 },
+    marker: fileIdOf(9),
+  }
+
+  it('appears whole and once when all of them are there, and not before', () => {
+    const log = new Log()
+    log.put(part(0), fileIdOf(1))
+    const before = log.namespace.snapshot()
+    expect(log.code(commit)).toBe('BAD_MESSAGE')
+    expect(pack([...log.namespace.snapshot()].slice(1))).toEqual(pack([...before].slice(1)))
+    log.put(part(1), fileIdOf(2))
+    expect(log.apply(commit)).toEqual({ ok: true, files: 2, sizeBytes: 20 })
+    expect(log.namespace.list('/a/out').map(({ name }) => name)).toEqual([
+      '_SUCCESS',
+      'part-00000',
+      'part-00001',
+    ])
+    expect(log.namespace.exists('/.jobs/s-1/out')).toBe(false)
+    // Said twice, as by a leader that took over in between: the first one did it.
+    expect(log.apply({ ...commit, marker: fileIdOf(10) })).toEqual({ ok: true, files: 2, sizeBytes: 20 })
+    log.put(part(0), fileIdOf(3))
+    log.put(part(1), fileIdOf(4))
+    expect(log.code({ ...commit, winner: 's/2' })).toBe('ALREADY_COMMITTED')
+    const other = { ...commit, winner: 's/2', overwrite: true, marker: fileIdOf(11) }
+    expect(log.apply(other)).toMatchObject({ ok: true, files: 2 })
+    expect(log.namespace.trash().map(({ path }) => path)).toEqual(['/a/out'])
+  })
+
+  it('is refused for other things in the directory, for places inside each other and for a quota that it exceeds', () => {
+    const log = new Log()
+    log.put(part(0), fileIdOf(1))
+    log.put(part(1), fileIdOf(2))
+    expect(log.code({ ...commit, path: '/.jobs/s-1/out/deeper' })).toBe('BAD_MESSAGE')
+    expect(log.code({ ...commit, path: '/.jobs/s-1', overwrite: true })).toBe('BAD_MESSAGE')
+    expect(log.code({ ...commit, parts: [{ fileId: fileIdOf(1), blockCount: 1 }] })).toBe('BAD_MESSAGE')
+    expect(log.code({ ...commit, gathered: { directory: '/none', files: 0 } })).toBe('NOT_FOUND')
+    log.code({ type: 'mkdir', path: '/a' })
+    log.code({ type: 'set-quota', path: '/a', names: 3 })
+    expect(log.code(commit)).toBe('QUOTA_EXCEEDED')
+    expect(log.namespace.exists('/a/out')).toBe(false)
+    log.code({ type: 'set-quota', path: '/a', names: null })
+    expect(log.code({ type: 'mkdir', path: '/.jobs/s-1/out/more' })).toBe('ok')
+    expect(log.code({ ...commit, gathered: { directory: '/.jobs/s-1/out', files: 3 } })).toBe('BAD_MESSAGE')
+  })
+})
+
 describe('limits', () => {
   it('says which quota of which directory is full, while writing already, and lets removals through', () => {
     const log = new Log()
