@@ -32,6 +32,8 @@ export const SCHEDULER = {
   earlyReportsMax: 10_000,
   /** Tasks queued at an executor per worker, at most: hides the way to the leader for tiny tasks. */
   queueDepthMax: 16,
+  /** Of tasks as short as the last ones of the session, so many milliseconds are queued at a worker without more ado. */
+  queueMs: 10,
 } as const
 
 export const JOBS = {

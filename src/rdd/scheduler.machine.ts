@@ -7,6 +7,11 @@ import { attemptKey, type Stage, type TaskId } from './task.ts'
 
 const NOBODY: ReadonlySet<string> = new Set()
 
+/** What the latest task counts in the pace of its session when it was quicker than those before. */
+const PACE_WEIGHT = 0.25
+/** Less is the cost of handing it over. */
+const PACE_MIN_MS = 0.5
+
 type TaskEnded = Extract<SchedulerEvent, { type: 'task-ended' }>
 
 interface Queue {
@@ -41,7 +46,7 @@ interface Executor {
  * - `#orphans`, `#sealedResults` (of jobs not submitted yet): removed by job-submitted, executor-gone, expiry.
  * - `#early` (reports of peers whose inventory is still awaited): removed by inventory-received, expiry.
  * - `#ended` (jobs that must not begin again): removed by lease expiry, oldest first beyond `endedMax`.
- * - `#leases`: removed by expiry.
+ * - `#leases`, `#paces`: removed by expiry.
  */
 export class Scheduler {
   readonly #term: number
@@ -56,6 +61,8 @@ export class Scheduler {
   /** Why a job ended, undefined when its requester closed it: the plan may come once more, from a slow retry. */
   readonly #ended = new Map<string, { session: string; error: WireError | undefined }>()
   readonly #leases = new Map<string, number>()
+  /** Session → how long its tasks took of late, in ms. */
+  readonly #paces = new Map<string, number>()
   #effects: SchedulerEffect[] = []
 
   constructor(options: { term: number }) {
@@ -260,8 +267,10 @@ export class Scheduler {
     if (task === undefined) return
     const attempt = job.end(task, key)
     const awaited = attempt !== undefined
-    if (awaited && (outcome.type === 'map-output' || outcome.type === 'result'))
+    if (awaited && (outcome.type === 'map-output' || outcome.type === 'result')) {
       job.took(id.stage, nowMs - attempt.startedMs)
+      this.#paced(job.spec.session, outcome.metrics.durationMs)
+    }
     switch (outcome.type) {
       case 'map-output':
         this.cancelAttempts(job, task)
@@ -483,6 +492,7 @@ export class Scheduler {
 
   #endSession(session: string): void {
     this.#leases.delete(session)
+    this.#paces.delete(session)
     for (const job of this.#jobs.values()) {
       if (job.spec.session !== session) continue
       const { jobId } = job.spec
@@ -510,7 +520,7 @@ export class Scheduler {
         if (waiting > 0)
           queues.push({ job, waiting: job.waiting(this.#outputs), elsewhere: [], running: job.running })
       }
-      if (waitingTotal > 0) this.#handOut(queues, waitingTotal, nowMs)
+      if (waitingTotal > 0) this.#handOut(queues, this.#queueDepth(queues, waitingTotal), nowMs)
     }
     for (const job of this.#jobs.values()) {
       if (job.changed && !job.finished && nowMs - job.reportedMs >= SCHEDULER.progressEveryMs)
@@ -533,8 +543,7 @@ export class Scheduler {
     this.#effects.push(...batches.values())
   }
 
-  #handOut(queues: Queue[], waitingTotal: number, nowMs: number): void {
-    const depth = this.#queueDepth(waitingTotal)
+  #handOut(queues: Queue[], depth: number, nowMs: number): void {
     const batches = new Map<string, Extract<SchedulerEffect, { type: 'run-tasks' }>>()
     const roomOf = (executor: Executor): number => executor.workers * depth - executor.running.size
     let room = 0
@@ -556,12 +565,23 @@ export class Scheduler {
 
   /**
    * Tasks an executor holds per worker. One keeps long tasks balanced; many short ones want a queue at the executor, so
-   * that a worker never waits for the leader: about a quarter of the remaining work each, at most `queueDepthMax`.
+   * that a worker never waits for the leader: about a quarter of the remaining work each, at most `queueDepthMax`. Where
+   * the sessions that wait had only tiny tasks of late, all of it at once, as long as that is done in `queueMs`.
    */
-  #queueDepth(waiting: number): number {
+  #queueDepth(queues: readonly Queue[], waiting: number): number {
     let workers = 0
     for (const executor of this.#executors.values()) workers += executor.workers
-    return Math.min(SCHEDULER.queueDepthMax, Math.max(1, Math.ceil(waiting / (workers * 4))))
+    const share = Math.ceil(waiting / (workers * 4))
+    const paceMs = Math.max(...queues.map(({ job }) => this.#paces.get(job.spec.session) ?? Infinity))
+    const quick = Math.min(Math.ceil(waiting / workers), Math.floor(SCHEDULER.queueMs / paceMs))
+    return Math.min(SCHEDULER.queueDepthMax, Math.max(1, share, quick))
+  }
+
+  /** A slow task counts at once, quick ones little by little: a long one must not get others queued behind it. */
+  #paced(session: string, durationMs: number): void {
+    const known = this.#paces.get(session) ?? durationMs
+    const paceMs = Math.max(durationMs, known + (durationMs - known) * PACE_WEIGHT)
+    this.#paces.set(session, Math.max(PACE_MIN_MS, paceMs))
   }
 
   /** A task with a place near its input if there is one, else any task with any place; those without wait. */
@@ -693,6 +713,8 @@ export class Scheduler {
         }
       }
     }
+    for (const session of this.#paces.keys())
+      invariant(this.#leases.has(session), `${session} has a pace and no lease`)
     this.#outputs.assertInvariants(new Set(this.#executors.keys()))
   }
 

@@ -105,7 +105,7 @@ const METRICS = {
   bytesRead: 0,
   bytesFetched: 0,
   bytesWritten: 0,
-  durationMs: 0,
+  durationMs: 100,
   cacheHits: 0,
   spilledBytes: 0,
   spilledRecords: 0,

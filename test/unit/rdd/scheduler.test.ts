@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { SCHEDULER } from '../../../src/rdd/config.ts'
-import type { SchedulerEffect } from '../../../src/rdd/scheduler-types.ts'
+import type { EndedOutcome, SchedulerEffect } from '../../../src/rdd/scheduler-types.ts'
 import {
   begun,
   cancelled,
@@ -64,6 +64,29 @@ describe('placement', () => {
     expect(starts(few.submit(jobOf({ stages: [4] })))).toHaveLength(2)
     const many = new Scene(1, PEERS)
     expect(starts(many.submit(jobOf({ stages: [1_000] })))).toHaveLength(2 * SCHEDULER.queueDepthMax)
+  })
+
+  test('tasks as tiny as the last ones of their session are queued at once, until one takes longer', () => {
+    const took = (durationMs: number): EndedOutcome => {
+      const outcome = resultOf()
+      return outcome.type === 'result'
+        ? { ...outcome, accepted: true, metrics: { ...outcome.metrics, durationMs } }
+        : outcome
+    }
+    const scene = new Scene(1, PEERS)
+    const run = (jobId: string, durationMs: number): number => {
+      const first = starts(scene.submit({ ...jobOf({ stages: [6] }), jobId }))
+      const queue = [...first]
+      for (let start = queue.shift(); start !== undefined; start = queue.shift()) {
+        queue.push(...starts(scene.ended(start.peer, start.id, took(durationMs), jobId)))
+      }
+      return first.length
+    }
+    expect(run('s/1', 1), 'nothing is known yet').toBe(2)
+    expect(run('s/2', 40), 'after tasks of 1 ms').toBe(6)
+    expect(run('s/3', 40), 'after tasks of 40 ms').toBe(2)
+    const others = starts(scene.submit({ ...jobOf({ stages: [6] }), jobId: 't/1', session: 't' }))
+    expect(others, 'another session').toHaveLength(2)
   })
 
   test('tasks of a stage for one executor travel together', () => {
