@@ -10,6 +10,7 @@ import type {
   ObjectParts,
   Primitive,
   Property,
+  SourceLocation,
   SymbolValue,
   Value,
 } from './closure-graph.ts'
@@ -20,6 +21,7 @@ import { functionLocation, sourceLocation } from './function-location.ts'
 import type { FunctionSource } from './function-source.ts'
 import { rebuildable, unshippable } from './native-objects.ts'
 import { obstacleReasons } from './refusal.ts'
+import { SharedHandle } from './shared-handle.ts'
 import {
   isNamespace,
   isNativeText,
@@ -51,7 +53,12 @@ export interface CaptureOptions {
  * @throws CLOSURE_REFUSED naming the variable, and the user's file and line.
  */
 export function capture(fn: Function, options: CaptureOptions = {}): CapturedClosure {
-  return new Capturer(fn, options).capture(fn)
+  return new Capturer(functionLocation(fn), options).capture(fn)
+}
+
+/** The same of any value: a broadcast's. */
+export function captureValue(value: unknown, options: CaptureOptions): CapturedClosure {
+  return new Capturer(undefined, options).capture(value)
 }
 
 /** Bytes a node or value takes besides its content, rounded up; the limit need not be exact. */
@@ -70,12 +77,13 @@ class Capturer {
   readonly #globals: object | undefined
   readonly #ids = new Map<object, number>()
   readonly #nodes: Node[] = []
+  readonly #shared = new Set<SharedHandle>()
   /** A list instead of recursion, so that no depth of a user's data overflows the stack. */
   readonly #pending: Pending[] = []
 
-  constructor(fn: Function, options: CaptureOptions) {
+  constructor(location: SourceLocation | undefined, options: CaptureOptions) {
     this.#trail = new CaptureTrail(
-      { operator: options.operator, location: functionLocation(fn) },
+      { operator: options.operator, location },
       options.maxBytes ?? closureLimits.maxBytes,
       options.maxNodes ?? closureLimits.maxNodes,
     )
@@ -84,8 +92,8 @@ class Capturer {
     if (options.globals !== undefined) this.#origins.addRealm(options.globals)
   }
 
-  capture(fn: Function): CapturedClosure {
-    const root = this.#value(fn)
+  capture(value: unknown): CapturedClosure {
+    const root = this.#value(value)
     for (let next = this.#pending.pop(); next !== undefined; next = this.#pending.pop()) {
       const before = this.#pending.length
       this.#trail.return(next.position)
@@ -95,12 +103,13 @@ class Capturer {
     }
     this.#trail.warnOfSize()
     const { warnings, sizeBytes } = this.#trail
-    return { root, nodes: this.#nodes, warnings, sizeBytes }
+    return { root, nodes: this.#nodes, warnings, sizeBytes, shared: [...this.#shared] }
   }
 
   #value(value: unknown): Value {
     if (typeof value === 'symbol') return this.#symbol(value)
     if (!isObject(value)) return this.#primitive(value as Primitive)
+    if (!types.isProxy(value) && value instanceof SharedHandle) return this.#handle(value)
     const reference = this.#origins.reference(value)
     if (reference !== undefined) return reference
     const known = this.#ids.get(value)
@@ -122,6 +131,16 @@ class Capturer {
       this.#refuse(`it is ${String(symbol)}, which exists only in this process; use Symbol.for(key)`)
     }
     return value
+  }
+
+  #handle(handle: SharedHandle): Value {
+    const known = this.#ids.get(handle)
+    if (known !== undefined) return { kind: 'node', id: known }
+    this.#shared.add(handle)
+    return this.#node(handle, () => {
+      const { what, of } = handle.shipped()
+      return { kind: 'shared', what, id: handle.id, of: this.#value(of) }
+    })
   }
 
   /** Gives out the number before anything looks inside, so that cycles end. */

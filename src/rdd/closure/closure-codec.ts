@@ -45,6 +45,7 @@ const NODE_TAGS = [
   'prototype-of',
   'bound',
   'function',
+  'shared',
 ] as const
 
 type ValueTag = (typeof VALUE_TAGS)[number]
@@ -248,6 +249,11 @@ function writeNode(writer: ByteWriter, node: Node): void {
       value(node.thisArg)
       writer.list(node.args, value)
       return
+    case 'shared':
+      writer.boolean(node.what === 'broadcast')
+      writer.string(node.id)
+      value(node.of)
+      return
     case 'function':
       writeFunction(writer, node)
   }
@@ -284,6 +290,10 @@ function readNode(reader: ByteReader, nodes: number): Node {
       return { kind, constructor: value() }
     case 'bound':
       return { kind, target: value(), thisArg: value(), args: reader.list(value) }
+    case 'shared': {
+      const what = reader.boolean() ? 'broadcast' : 'accumulator'
+      return { kind, what, id: reader.string(), of: value() }
+    }
     case 'function':
       return readFunction(reader, nodes)
     case undefined:

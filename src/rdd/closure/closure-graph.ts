@@ -1,3 +1,5 @@
+import type { SharedHandle, ShippedHandle } from './shared-handle.ts'
+
 /**
  * A captured closure as plain data: a table of nodes, and values that point into it. Functions are nodes of their own
  * kind that only capture makes, so no value of the user's, whatever its shape, can turn into code.
@@ -9,6 +11,8 @@ export interface CapturedClosure {
   warnings: string[]
   /** Estimate of the encoded size that the limit was checked against. */
   sizeBytes: number
+  /** Broadcasts and accumulators that it refers to. */
+  shared: readonly SharedHandle[]
 }
 
 export type Primitive = undefined | null | boolean | number | string | bigint
@@ -55,6 +59,8 @@ export type Node =
   /** Raw bytes under a typed array, a Buffer, a DataView or an ArrayBuffer; each gets its own copy. */
   | { kind: 'bytes'; view: string; bytes: Uint8Array }
   | { kind: 'prototype-of'; constructor: Value }
+  /** A shared variable by its id; `of` is what its task must know of it. */
+  | { kind: 'shared'; what: ShippedHandle['what']; id: string; of: Value }
   | { kind: 'bound'; target: Value; thisArg: Value; args: Value[] }
   | FunctionNode
 

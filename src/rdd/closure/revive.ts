@@ -3,6 +3,7 @@ import { resolveReference } from './builtin-references.ts'
 import { badClosure, decodeClosure } from './closure-codec.ts'
 import type { Capture, FunctionNode, Node, ObjectParts, Property, Value } from './closure-graph.ts'
 import { rebuildable } from './native-objects.ts'
+import type { SharedPort } from './shared-handle.ts'
 import { isObject, symbolOf } from './value-shape.ts'
 
 /**
@@ -10,12 +11,22 @@ import { isObject, symbolOf } from './value-shape.ts'
  * Classes are defined, and so their `extends` and computed keys are evaluated; nothing else of the user's runs.
  * @throws BAD_MESSAGE for bytes that encodeClosure did not write, or that name what this peer does not have.
  */
-export function reviveClosure(bytes: Uint8Array): Function {
+export function reviveClosure(bytes: Uint8Array, context: ReviveContext = {}): Function {
+  const built = reviveValue(bytes, context)
+  if (typeof built !== 'function') throw badClosure(new TypeError('their root is no function'))
+  return built
+}
+
+export interface ReviveContext {
+  /** For references to shared variables. @default there are none */
+  shared?: SharedPort
+}
+
+/** What captureValue took, built anew. @throws BAD_MESSAGE */
+export function reviveValue(bytes: Uint8Array, context: ReviveContext = {}): unknown {
   const { root, nodes } = decodeClosure(bytes)
   try {
-    const built = new Reviver(nodes).revive(root)
-    if (typeof built !== 'function') throw new TypeError('their root is no function')
-    return built
+    return new Reviver(nodes, context).revive(root)
   } catch (error) {
     throw badClosure(error)
   }
@@ -26,6 +37,7 @@ type Assign = (value: unknown) => void
 
 class Reviver {
   readonly #nodes: readonly Node[]
+  readonly #shared: SharedPort | undefined
   /** By node id. An object stands here from its birth, filled or not; a function when it is built. */
   readonly #built = new Map<number, unknown>()
   readonly #inProgress = new Set<number>()
@@ -39,8 +51,9 @@ class Reviver {
    */
   readonly #fills: (() => void)[] = []
 
-  constructor(nodes: readonly Node[]) {
+  constructor(nodes: readonly Node[], { shared }: ReviveContext) {
     this.#nodes = nodes
+    this.#shared = shared
   }
 
   revive(root: Value): unknown {
@@ -84,6 +97,13 @@ class Reviver {
         return this.#function(id, node)
       case 'bytes':
         return this.#keep(id, fromBytes(node.view, node.bytes))
+      case 'shared': {
+        if (this.#shared === undefined) throw new TypeError('a shared variable outside of a task')
+        const of = this.#value(node.of)
+        // Its parts must be whole: an accumulator adds with functions of theirs.
+        this.#fill()
+        return this.#keep(id, this.#shared.handle(node.what, node.id, of))
+      }
       case 'prototype-of': {
         const constructor = this.#callable(node.constructor)
         const prototype: unknown = constructor.prototype
