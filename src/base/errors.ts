@@ -54,7 +54,8 @@ export interface ErrorDetails {
   // Jobs
   CLOSURE_REFUSED: { variable: string; reason: string; file?: string; line?: number }
   VALUE_REFUSED: { value: string; reason: string }
-  PACKAGE_MISSING: { package: string; peer: string }
+  /** `have`: the version that is there instead of the one wanted. */
+  PACKAGE_MISSING: { package: string; peer: string; wanted?: string; have?: string }
   PLAN_INVALID: { reason: string }
   EMPTY_RDD: { action: string }
   ZIP_LENGTHS: { left: number; right: number; partition?: number }

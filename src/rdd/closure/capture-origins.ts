@@ -1,9 +1,11 @@
 import { types } from 'node:util'
 import { builtinReference, type Reference } from './builtin-references.ts'
 import type { CaptureTrail } from './capture-trail.ts'
-import { locateFunction } from './function-inspector.ts'
+import { locateFunction, scriptFile } from './function-inspector.ts'
 import { functionSource, type FunctionSource } from './function-source.ts'
 import { instanceName } from './native-objects.ts'
+import { packageExport, type PackageName } from './package-exports.ts'
+import { packagesOf } from './package-files.ts'
 import { obstacleReasons } from './refusal.ts'
 import { isEnginePrototype, isNativeText, ownConstructor, textOf } from './value-shape.ts'
 
@@ -52,8 +54,10 @@ export class CaptureOrigins {
       if (constructor === undefined) continue
       const url = locateFunction(constructor)?.url ?? ''
       if (isNodeScript(url)) this.refuseInstance(value)
-      this.checkScript(url)
-      if (this.parse(constructor, textOf(constructor)).privateInstances) {
+      const text = textOf(constructor)
+      // What is no class has no #private state, and a package's may be sloppy: it travels by name.
+      if (this.packaged(constructor, url) !== undefined && !text.startsWith('class')) continue
+      if (this.parse(constructor, text).privateInstances) {
         this.#trail.refuse(
           `it is an instance of ${constructor.name}, whose #private state cannot be copied; ` +
             'capture the values it is made from and make it inside the function',
@@ -69,20 +73,29 @@ export class CaptureOrigins {
     )
   }
 
-  /** Refuses code that the executing peer has in another version, or not at all. @param url of the script it is from */
-  checkScript(url: string): void {
+  /**
+   * The name of a function that comes with a package; undefined for one of the user's own.
+   * @param url of the script it is from
+   * @throws CLOSURE_REFUSED when it is of a package or of Node and nobody else can name it
+   */
+  packaged(fn: Function, url: string): PackageName | undefined {
     if (isNodeScript(url)) {
       this.#trail.refuse(
         'it is a function inside Node that other peers cannot find by name; wrap it in one of your own',
       )
     }
-    const inPackages = url.split('/node_modules/')
-    if (inPackages.length < 2) return
-    const [scope = '', name = ''] = inPackages.at(-1)!.split('/')
-    const named = scope.startsWith('@') ? `${scope}/${name}` : scope
+    if (!url.includes('/node_modules/')) return undefined
+    const file = scriptFile(url)
+    const folders = packagesOf(file)
+    for (const { name, root } of folders) {
+      const found = packageExport(fn, file, name, root)
+      if (found !== undefined) return found
+    }
+    const owner = folders.at(-1)?.name
+    if (owner === undefined) return undefined
     this.#trail.refuse(
-      `it comes from the package "${named}", and functions of packages are not shipped; ` +
-        'import() the package inside the function, or use what it computes',
+      `it is a function of the package "${owner}" that is none of its exports, so no other peer can find it; ` +
+        'make it inside the function from what the package exports, or use what it computes',
     )
   }
 

@@ -1,3 +1,4 @@
+import { dirname, isAbsolute } from 'node:path'
 import { types } from 'node:util'
 import { builtinReference, isStandardGlobal } from './builtin-references.ts'
 import { CaptureOrigins, isUsual } from './capture-origins.ts'
@@ -20,6 +21,8 @@ import { inspectFunction, type ClosureScope } from './function-inspector.ts'
 import { functionLocation, sourceLocation } from './function-location.ts'
 import type { FunctionSource } from './function-source.ts'
 import { rebuildable, unshippable } from './native-objects.ts'
+import { findPackage, packageName } from './package-files.ts'
+import type { PackageNeed } from './packages.ts'
 import { obstacleReasons } from './refusal.ts'
 import { SharedHandle } from './shared-handle.ts'
 import {
@@ -78,6 +81,8 @@ class Capturer {
   readonly #ids = new Map<object, number>()
   readonly #nodes: Node[] = []
   readonly #shared = new Set<SharedHandle>()
+  /** Version here, by name. */
+  readonly #packages = new Map<string, string | undefined>()
   /** A list instead of recursion, so that no depth of a user's data overflows the stack. */
   readonly #pending: Pending[] = []
 
@@ -103,7 +108,10 @@ class Capturer {
     }
     this.#trail.warnOfSize()
     const { warnings, sizeBytes } = this.#trail
-    return { root, nodes: this.#nodes, warnings, sizeBytes, shared: [...this.#shared] }
+    const packages = Array.from(this.#packages, ([name, version]): PackageNeed =>
+      version === undefined ? { name } : { name, version },
+    )
+    return { root, nodes: this.#nodes, packages, warnings, sizeBytes, shared: [...this.#shared] }
   }
 
   #value(value: unknown): Value {
@@ -306,7 +314,12 @@ class Capturer {
       )
     }
     const url = location?.url ?? ''
-    this.#origins.checkScript(url)
+    const packaged = this.#origins.packaged(fn, url)
+    if (packaged !== undefined) {
+      this.#charge(packaged.package.length + packaged.path.join('.').length)
+      this.#need(packaged.package, packaged.version)
+      return { kind: 'package', ...packaged }
+    }
     const source = this.#origins.parse(fn, text)
     const place = location === undefined || url === '' ? undefined : sourceLocation(location, source)
     if (!this.#trail.atStart) this.#trail.place = place
@@ -314,12 +327,10 @@ class Capturer {
   }
 
   #functionNode(fn: Function, source: FunctionSource, scopes: readonly ClosureScope[]): FunctionNode {
-    const { obstacle, uses, dynamicImports } = source.free
+    const { obstacle, uses } = source.free
     if (obstacle !== undefined) this.#refuse(obstacleReasons[obstacle])
     this.#charge(source.text.length + (this.#trail.place?.file.length ?? 0))
-    if (dynamicImports.some(specifier => specifier?.startsWith('node:') !== true)) {
-      this.#trail.warn('import() is resolved on the executing peer')
-    }
+    for (const { specifier } of source.free.dynamicImports) this.#import(specifier)
     if (source.privateStatics)
       this.#trail.warn(`static #private state of ${fn.name} starts again on the executing peer`)
     const realm = scopes.find(scope => scope.type === 'Global')?.variables
@@ -340,6 +351,28 @@ class Capturer {
       prototype: this.#prototypeOf(fn, source),
       location: undefined,
     }
+  }
+
+  /** A package is found on the executing peer; a file of the user's own is here only. */
+  #import(specifier: string | undefined): void {
+    if (specifier === undefined || /^(\/|file:)/.test(specifier)) {
+      this.#trail.warn('import() of a name that is computed, or of a path, is resolved on the executing peer')
+    } else if (/^\.{0,2}\/|^\.{1,2}$|^#/.test(specifier)) {
+      this.#refuse(
+        `it calls import('${specifier}'), which names a file beside this one; ` +
+          'import it at the top of the file, and what the function uses of it travels along',
+      )
+    } else if (!/^(node|data):/.test(specifier) && process.getBuiltinModule(specifier) === undefined) {
+      const name =
+        packageName(specifier) ?? this.#refuse(`it calls import('${specifier}'), which names no package`)
+      const file = this.#trail.place?.file
+      const directory = file === undefined || !isAbsolute(file) ? process.cwd() : dirname(file)
+      this.#need(name, findPackage(name, directory)?.manifest.version)
+    }
+  }
+
+  #need(name: string, version: string | undefined): void {
+    if (version !== undefined || !this.#packages.has(name)) this.#packages.set(name, version)
   }
 
   #superclass(fn: Function, { superclass }: FunctionSource, captures: Capture[]): void {

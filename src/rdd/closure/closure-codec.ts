@@ -12,6 +12,7 @@ import type {
   SymbolValue,
   Value,
 } from './closure-graph.ts'
+import { packageName } from './package-files.ts'
 
 /**
  * The bytes of a captured closure: a version, the root, the nodes; each value a tag and its content. Written by hand
@@ -46,11 +47,12 @@ const NODE_TAGS = [
   'bound',
   'function',
   'shared',
+  'package',
 ] as const
 
 type ValueTag = (typeof VALUE_TAGS)[number]
 
-export function encodeClosure(closure: CapturedClosure): Uint8Array {
+export function encodeClosure(closure: Pick<CapturedClosure, 'root' | 'nodes'>): Uint8Array {
   const writer = new ByteWriter()
   writer.byte(VERSION)
   writer.count(closure.nodes.length)
@@ -256,6 +258,11 @@ function writeNode(writer: ByteWriter, node: Node): void {
       return
     case 'function':
       writeFunction(writer, node)
+      return
+    case 'package':
+      for (const text of [node.package, node.version, node.subpath]) writer.string(text)
+      writer.boolean(node.as === 'require')
+      writer.list(node.path, name => writer.string(name))
   }
 }
 
@@ -296,10 +303,22 @@ function readNode(reader: ByteReader, nodes: number): Node {
     }
     case 'function':
       return readFunction(reader, nodes)
+    case 'package':
+      return readPackage(reader)
     case undefined:
       break
   }
   throw new RangeError('a node of unknown kind')
+}
+
+/** The name is looked up below `node_modules`: nothing but the name of a package may stand there. */
+function readPackage(reader: ByteReader): Node {
+  const [name, version, subpath] = [reader.string(), reader.string(), reader.string()]
+  if (packageName(name) !== name) throw new RangeError(`a package called ${name}`)
+  if (!/^\.(\/|$)/.test(subpath) || /(^|\/)\.\.(\/|$)/.test(subpath))
+    throw new RangeError(`a part ${subpath} of a package`)
+  const as = reader.boolean() ? 'require' : 'import'
+  return { kind: 'package', package: name, version, subpath, as, path: reader.list(() => reader.string()) }
 }
 
 function writeFunction(writer: ByteWriter, node: FunctionNode): void {

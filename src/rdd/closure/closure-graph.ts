@@ -1,5 +1,8 @@
 import type { SharedHandle, ShippedHandle } from './shared-handle.ts'
 
+import type { PackageName } from './package-exports.ts'
+import type { PackageNeed } from './packages.ts'
+
 /**
  * A captured closure as plain data: a table of nodes, and values that point into it. Functions are nodes of their own
  * kind that only capture makes, so no value of the user's, whatever its shape, can turn into code.
@@ -7,6 +10,8 @@ import type { SharedHandle, ShippedHandle } from './shared-handle.ts'
 export interface CapturedClosure {
   root: Value
   nodes: Node[]
+  /** Packages that it names, by their names. */
+  packages: PackageNeed[]
   /** What works, but perhaps not as meant; in the order found, for people to read. */
   warnings: string[]
   /** Estimate of the encoded size that the limit was checked against. */
@@ -63,6 +68,8 @@ export type Node =
   | { kind: 'shared'; what: ShippedHandle['what']; id: string; of: Value }
   | { kind: 'bound'; target: Value; thisArg: Value; args: Value[] }
   | FunctionNode
+  /** Found by name on the executing peer, in a package that is installed there. */
+  | ({ kind: 'package' } & PackageName)
 
 export interface Capture {
   name: string

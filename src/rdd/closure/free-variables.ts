@@ -18,8 +18,14 @@ export interface FreeVariables {
   uses: Map<string, VariableUse>
   /** What the text does that cannot be shipped: `this` of the enclosing function, eval… First one wins. */
   obstacle: Obstacle | undefined
-  /** Specifiers of dynamic imports; undefined for a computed one. */
-  dynamicImports: (string | undefined)[]
+  dynamicImports: DynamicImport[]
+}
+
+export interface DynamicImport {
+  /** undefined when it is computed. */
+  specifier: string | undefined
+  /** Offset of the word `import` in the text. */
+  start: number
 }
 
 export type Obstacle = 'this' | 'super' | 'eval' | 'import.meta' | 'new.target' | 'arguments' | 'private'
@@ -89,11 +95,13 @@ class Walker {
         else if (!context.ownThis) this.#obstacle('new.target')
         return
       case 'ImportExpression':
-        this.result.dynamicImports.push(
-          node.source.type === 'Literal' && typeof node.source.value === 'string'
-            ? node.source.value
-            : undefined,
-        )
+        this.result.dynamicImports.push({
+          specifier:
+            node.source.type === 'Literal' && typeof node.source.value === 'string'
+              ? node.source.value
+              : undefined,
+          start: node.start,
+        })
         break
       case 'CallExpression':
         if (node.callee.type === 'Identifier' && node.callee.name === 'eval') {

@@ -1,5 +1,5 @@
 import { Session, type Debugger, type InspectorNotification, type Runtime } from 'node:inspector'
-import { fileURLToPath } from 'node:url'
+import { fileURLToPath, pathToFileURL } from 'node:url'
 import { invariant } from '../../base/index.ts'
 
 /** One scope of the chain that a function closes over, innermost first. Reading a variable gives its value now. */
@@ -84,6 +84,12 @@ class FunctionInspector {
     } finally {
       this.#release()
     }
+  }
+
+  /** As of the last time that a function of a script unknown until then was looked at. */
+  isLoaded(url: string): boolean {
+    for (const known of this.#scripts.values()) if (known === url) return true
+    return false
   }
 
   locate(fn: Function): InspectedLocation | undefined {
@@ -187,6 +193,12 @@ export function inspectFunction(fn: Function): InspectedFunction {
 export function locateFunction(fn: Function): InspectedLocation | undefined {
   inspector ??= new FunctionInspector()
   return inspector.locate(fn)
+}
+
+/** Whether the program has code of this file; one that only passes on the exports of others may be said to be not. */
+export function isLoaded(file: string): boolean {
+  inspector ??= new FunctionInspector()
+  return inspector.isLoaded(pathToFileURL(file).href)
 }
 
 /** The path of a `file:` URL; other names (REPL1, evalmachine.<anonymous>) as they are. */

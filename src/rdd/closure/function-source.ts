@@ -120,9 +120,16 @@ function analyseMethod(text: string): FunctionSource {
     form: 'method',
     type: 'method',
     named: true,
-    free: freeVariables(property),
+    free: methodVariables(property),
     anchor: property.value.start - METHOD_PREFIX.length,
   }
+}
+
+/** With offsets in the method's own text. */
+function methodVariables(property: AnyNode): FreeVariables {
+  const free = freeVariables(property)
+  for (const each of free.dynamicImports) each.start -= METHOD_PREFIX.length
+  return free
 }
 
 function analyseClass(text: string, node: Class): FunctionSource {

@@ -5,3 +5,11 @@ export { closureLimits } from './config.ts'
 export { functionLocation } from './function-location.ts'
 export { reviveClosure, reviveValue, type ReviveContext } from './revive.ts'
 export { SharedHandle, type SharedPort, type ShippedHandle } from './shared-handle.ts'
+export {
+  packageMissing,
+  Packages,
+  usePackagesOf,
+  type PackageCheck,
+  type PackageLack,
+  type PackageNeed,
+} from './packages.ts'

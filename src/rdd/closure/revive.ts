@@ -1,14 +1,18 @@
 import vm from 'node:vm'
+import { hasCode } from '../../base/index.ts'
 import { resolveReference } from './builtin-references.ts'
 import { badClosure, decodeClosure } from './closure-codec.ts'
 import type { Capture, FunctionNode, Node, ObjectParts, Property, Value } from './closure-graph.ts'
+import { functionSource } from './function-source.ts'
 import { rebuildable } from './native-objects.ts'
+import { packagesHere } from './packages.ts'
 import type { SharedPort } from './shared-handle.ts'
 import { isObject, symbolOf } from './value-shape.ts'
 
 /**
  * The function that was captured, built anew from bytes of encodeClosure: strict, with its own copies of all values.
  * Classes are defined, and so their `extends` and computed keys are evaluated; nothing else of the user's runs.
+ * @throws PACKAGE_MISSING
  * @throws BAD_MESSAGE for bytes that encodeClosure did not write, or that name what this peer does not have.
  */
 export function reviveClosure(bytes: Uint8Array, context: ReviveContext = {}): Function {
@@ -28,6 +32,7 @@ export function reviveValue(bytes: Uint8Array, context: ReviveContext = {}): unk
   try {
     return new Reviver(nodes, context).revive(root)
   } catch (error) {
+    if (hasCode(error, 'PACKAGE_MISSING')) throw error
     throw badClosure(error)
   }
 }
@@ -95,6 +100,8 @@ class Reviver {
     switch (node.kind) {
       case 'function':
         return this.#function(id, node)
+      case 'package':
+        return this.#keep(id, packagesHere().named(node))
       case 'bytes':
         return this.#keep(id, fromBytes(node.view, node.bytes))
       case 'shared': {
@@ -284,23 +291,21 @@ function compile(node: FunctionNode, id: number, values: ReadonlyMap<Capture, un
       assigned.push(capture)
     }
   }
+  const { source, importer } = withImporter(node)
+  if (importer !== undefined) {
+    declarations += `const ${importer}=${given}[${held.length}];`
+    held.push((specifier: unknown) => packagesHere().import(String(specifier)))
+  }
   const prefix = `(${given}=>{"use strict";${declarations}`
   const setters = assigned.map(({ name }) => `,${given}=>{${name}=${given}}`).join('')
   const [before, after] = wrapping(node, self)
-  const text = `${prefix}${before}${node.source}${after}${setters}]})`
-  const script = new vm.Script(text, {
-    ...(node.location === undefined
-      ? { filename: 'closure' }
-      : {
-          filename: node.location.file,
-          lineOffset: node.location.line - 1,
-          columnOffset: node.location.column - 1 - prefix.length - before.length,
-        }),
-    // Node warns once that this is experimental, so only for those who use it.
-    ...(/\bimport\b/.test(node.source) && {
-      importModuleDynamically: vm.constants.USE_MAIN_CONTEXT_DEFAULT_LOADER,
-    }),
-  })
+  const text = `${prefix}${before}${source}${after}${setters}]})`
+  const place = node.location && {
+    filename: node.location.file,
+    lineOffset: node.location.line - 1,
+    columnOffset: node.location.column - 1 - prefix.length - before.length,
+  }
+  const script = new vm.Script(text, place ?? { filename: 'closure' })
   const factory: unknown = script.runInThisContext()
   if (typeof factory !== 'function') throw new TypeError('text that ends its own wrapping')
   const [first, ...assigns] = factory(held) as [unknown, ...Assign[]]
@@ -308,6 +313,27 @@ function compile(node: FunctionNode, id: number, values: ReadonlyMap<Capture, un
   if (typeof made !== 'function') throw new TypeError('text that is no function')
   return { made, assigns: new Map(assigned.map((capture, i) => [capture, assigns[i]!])) }
 }
+
+/**
+ * `import(…)` in a script without a file resolves nothing, so it becomes a call of a function that does; its name is as long
+ * as the word, which leaves every other place of the text where it was.
+ */
+function withImporter({ source, form, captures }: FunctionNode): { source: string; importer?: string } {
+  if (!/\bimport\b/.test(source)) return { source }
+  const { dynamicImports } = functionSource(source).free
+  if (dynamicImports.length === 0) return { source }
+  const isFree = (name: string): boolean =>
+    !source.includes(name) && captures.every(capture => capture.name !== name)
+  const importer = IMPORTERS.find(isFree)
+  if (importer === undefined) throw new TypeError(`a ${form} that uses every name`)
+  let shipped = source
+  for (const { start } of dynamicImports) {
+    shipped = shipped.slice(0, start) + importer + shipped.slice(start + importer.length)
+  }
+  return { source: shipped, importer }
+}
+
+const IMPORTERS = ['$impor', ...Array.from({ length: 100 }, (_, i) => `$imp${String(i).padStart(2, '0')}`)]
 
 /** What stands around the source, up to the list that the script returns: `[function, setter, setter…`. */
 function wrapping(node: FunctionNode, self: string): [string, string] {

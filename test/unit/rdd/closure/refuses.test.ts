@@ -4,7 +4,6 @@ import net from 'node:net'
 import { Readable } from 'node:stream'
 import vm from 'node:vm'
 import { Worker } from 'node:worker_threads'
-import { parse } from 'acorn'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { hasCode } from '../../../../src/base/index.ts'
 import { capture, functionLocation, type CaptureOptions } from '../../../../src/rdd/closure/index.ts'
@@ -196,14 +195,6 @@ test('a variable without a value yet is refused', () => {
 
 test('a namespace as a whole brings all of its exports', () => {
   expect(refusalOf(() => Object.keys(library)).variable).toBe('library.heavy')
-})
-
-test('functions of packages are refused by the name of their package', () => {
-  expect(refusalOf(() => parse('1', { ecmaVersion: 2024 }))).toMatchObject({
-    variable: 'parse',
-    reason: expect.stringMatching(/comes from the package "acorn"/),
-  })
-  expect(refusalOf(() => expect(1)).reason).toMatch(/package "(vitest|@vitest\/expect)"/)
 })
 
 test('a capture larger than the limit is refused with the path of the variable', () => {
