@@ -99,6 +99,16 @@ export const membershipDefaults: Readonly<MembershipOptions> = {
 export interface RaftOptions {
   /** How often the driver tells the machine the time; the grain of every timer below. @default 100 */
   tickMs: number
+  /**
+   * A tick later than this means that this process stood still: what it stood still beyond that does not count as waiting for
+   * an answer or a leader, for what came meanwhile it has not read yet. @default 250
+   */
+  stallMs: number
+  /**
+   * A peer whose disk has not finished a write for this long says no more that it leads or follows, and so counts as gone. Until
+   * then a slow disk costs nobody the lead. @default 5_000
+   */
+  writeStallMs: number
   /** Leader to voters. A fifth of the shortest election timeout: four may be lost. @default 300 */
   heartbeatMs: number
   /** Leader to learners, which campaign never: only the commit index and the leader's name are at stake. @default 900 */
@@ -142,6 +152,8 @@ export interface RaftOptions {
 
 export const raftDefaults: Readonly<RaftOptions> = {
   tickMs: 100,
+  stallMs: 250,
+  writeStallMs: 5_000,
   heartbeatMs: 300,
   learnerHeartbeatMs: 900,
   electionMinMs: 1_500,

@@ -13,4 +13,6 @@ export interface RaftContext {
   readonly time: LogTime
   /** Of the step under way; only the machine sets it. */
   nowMs: number
+  /** As `nowMs`, without the times at which this process stood still: for all that waits for others. Set by the machine. */
+  awakeMs: number
 }

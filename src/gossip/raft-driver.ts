@@ -91,8 +91,6 @@ export interface WaitOptions extends AbortOptions {
   timeoutMs?: number
 }
 
-/** A tick that is later than this is skipped once. */
-const STALL_MS = 250
 /** Between two tries to hand over of a leader that should not lead. */
 const HAND_OVER_PAUSE_MS = 2_000
 
@@ -131,8 +129,6 @@ export class ReplicatedLog implements AsyncDisposable {
   readonly #damages: readonly LogDamage[]
   #space: SpaceState = 'ok'
   #handOverAtMs = -Infinity
-  #tickedMs: number
-  #tickSkipped = false
   #live: LivePeer[] = []
   #leaderListeners = new Set<(view: LeaderView) => void>()
   #fatalListeners = new Set<(error: ShoalError) => void>()
@@ -178,7 +174,6 @@ export class ReplicatedLog implements AsyncDisposable {
     this.#clock = init.clock ?? systemClock
     this.#wallMs = init.wallMs ?? Date.now
     this.#logger = init.logger ?? silentLogger
-    this.#tickedMs = this.#clock.nowMs()
     this.#proposals = new LogProposals(this.#limits, proposals => {
       this.#step({ type: 'proposed', proposals, wallMs: this.#wallMs() })
     })
@@ -388,20 +383,15 @@ export class ReplicatedLog implements AsyncDisposable {
   }
 
   #onTick(): void {
-    const lateMs = this.#clock.nowMs() - this.#tickedMs - this.#raft.tickMs
-    this.#tickedMs = this.#clock.nowMs()
-    // This process stood still: what the others said meanwhile waits to be read, and counts before time does.
-    this.#tickSkipped = lateMs > STALL_MS && !this.#tickSkipped
-    if (this.#tickSkipped) return
     this.#step({ type: 'ticked' })
     if (this.#stopped.signal.aborted) return
     const machine = this.#machine
-    const nowMs = this.#clock.nowMs()
+    const { awakeMs } = machine
     if (!machine.ready) {
-      this.#autopilot.step({ type: 'leadership-lost' }, nowMs)
+      this.#autopilot.step({ type: 'leadership-lost' }, awakeMs)
       return
     }
-    this.#handOverIfUnfit(nowMs)
+    this.#handOverIfUnfit(this.#clock.nowMs())
     const view = {
       self: machine.self,
       mayChange: !machine.configPending,
@@ -410,7 +400,7 @@ export class ReplicatedLog implements AsyncDisposable {
       fed: machine.progress(),
       live: this.#live,
     }
-    for (const { voters, reason } of this.#autopilot.step({ type: 'ticked', view }, nowMs)) {
+    for (const { voters, reason } of this.#autopilot.step({ type: 'ticked', view }, awakeMs)) {
       this.#logger.info({ voters, was: view.voters }, `voters change: ${reason}`)
       this.#step({ type: 'voters-proposed', voters })
     }
@@ -438,7 +428,10 @@ export class ReplicatedLog implements AsyncDisposable {
   #step(event: RaftEvent): void {
     if (this.#stopped.signal.aborted) return
     try {
-      for (const effect of this.#machine.step(event, this.#clock.nowMs())) this.#effects.push(effect)
+      for (const effect of this.#machine.step(event, this.#clock.nowMs())) {
+        if (this.#writing && effect.type === 'send' && effect.urgent === true) this.#perform(effect)
+        else this.#effects.push(effect)
+      }
     } catch (error) {
       this.#fail(internal('the election and log machine', error))
       return

@@ -4,6 +4,9 @@ import type { RaftContext } from './raft-context.ts'
 import { hasMajority } from './raft-quorum.ts'
 import type { Fitness, HardState, MessageOf, RaftMessage, RaftRole } from './raft-types.ts'
 
+/** A candidate waits at most so many election timeouts for votes. */
+const PATIENCE_MAX = 4
+
 /** The machine around an election: the rules to ask, and what to do when leadership comes or goes. */
 export interface ElectionHost {
   mayCampaign(): boolean
@@ -39,13 +42,20 @@ export class RaftElection {
   /** What gossip says when no leader spoke to us: good for asking, for nothing else. */
   #hint: { leader: PeerId; term: number; atMs: number } | undefined
   #heardLeaderMs = -Infinity
+  /** Waking time. */
+  #heardLeaderAwakeMs = -Infinity
+  /** Waking time. */
   #electionAtMs: number
-  /** Answers to this (pre-)candidate. */
+  /** Answers to this pre-candidate. */
   #votes = new Map<PeerId, boolean>()
   /** Its last candidacy, as it went, also after the end of it. */
-  #candidacy: { term: number; atMs: number; votes: Map<PeerId, boolean> } | undefined
+  #candidacy: { term: number; atMs: number; votes: Map<PeerId, boolean>; won: boolean } | undefined
+  /** Candidacies since the last leader: each waits twice as long as the one before for voters with slow disks. */
+  #fruitless = 0
   /** Of the last change of role, term or leader. */
   #reason = 'it started'
+  /** Its term or vote is not on disk yet. */
+  #unspoken = false
   /** Set by the machine. */
   fitness: Fitness = 'fit'
 
@@ -58,7 +68,7 @@ export class RaftElection {
     const { voters } = context.log
     // A sole voter has nobody to wait for.
     const alone = voters.length === 1 && voters[0] === context.self
-    this.#electionAtMs = context.nowMs + (alone ? 0 : this.#timeoutMs())
+    this.#electionAtMs = context.awakeMs + (alone ? 0 : this.#timeoutMs())
   }
 
   get term(): number {
@@ -101,9 +111,9 @@ export class RaftElection {
     }
   }
 
-  /** A leader of this term spoke to us within the last `windowMs`. */
+  /** A leader of this term spoke to us within the last `windowMs` of waking time. */
   hearsLeader(windowMs: number): boolean {
-    return this.#leader !== undefined && this.#context.nowMs - this.#heardLeaderMs < windowMs
+    return this.#leader !== undefined && this.#context.awakeMs - this.#heardLeaderAwakeMs < windowMs
   }
 
   assertInvariants(): void {
@@ -119,13 +129,21 @@ export class RaftElection {
   // ---- Following
 
   ticked(): void {
-    const { nowMs, options } = this.#context
-    if (nowMs < this.#electionAtMs) return
-    if (this.#host.mayCampaign()) return this.#askPreVotes()
+    const { awakeMs, options, out } = this.#context
+    if (awakeMs < this.#electionAtMs) return
+    // What it says of its term and vote waits for the disk, so nobody can have answered yet.
+    if (this.#host.mayCampaign()) return out.hardStateDurable ? this.#askPreVotes() : undefined
     // Whoever only learns waits for others to elect, but does not call the silent one its leader for ever.
-    if (this.#leader === undefined || nowMs - this.#heardLeaderMs < 2 * options.electionMaxMs) return
+    if (this.#leader === undefined || awakeMs - this.#heardLeaderAwakeMs < 2 * options.electionMaxMs) return
     this.#reason = `${this.#leader} is silent`
     this.#leader = undefined
+  }
+
+  /** The disk got something. What was said of a new term or vote leaves only now, so now the patience for it begins. */
+  flushed(): void {
+    if (!this.#unspoken || !this.#context.out.hardStateDurable) return
+    this.#unspoken = false
+    this.#wait()
   }
 
   /** Falls back to following: `leader` of that term, or nobody known yet. An earlier term changes nothing but that. */
@@ -144,8 +162,10 @@ export class RaftElection {
   heardLeader(leader: PeerId): void {
     if (this.#role !== 'follower') this.follow(this.#term, leader, `${leader} leads this term`)
     if (this.#leader !== leader) this.#reason = `${leader} says that it leads`
+    this.#fruitless = 0
     this.#leader = leader
     this.#heardLeaderMs = this.#context.nowMs
+    this.#heardLeaderAwakeMs = this.#context.awakeMs
     this.#wait()
   }
 
@@ -159,12 +179,14 @@ export class RaftElection {
     this.#reason = `the connection to ${peer} is gone`
     // Only a hint: those that still hear the leader refuse our pre-vote, and nothing is lost.
     this.#leader = undefined
-    this.#electionAtMs = this.#context.nowMs + this.#random.next() * this.#context.options.earlyElectionMs
+    this.#electionAtMs = this.#context.awakeMs + this.#random.next() * this.#context.options.earlyElectionMs
   }
 
   // ---- Voting
 
   onPreVote(from: PeerId, { term, lastIndex, lastTerm }: MessageOf<'pre-vote'>): void {
+    // A vote of ours waits for the disk: whoever asks is to get that first, not the leave to ask for the next.
+    if (!this.#context.out.hardStateDurable) return
     if (term <= this.#term) {
       this.#send(from, { type: 'pre-vote-reply', term: this.#term, granted: false })
     } else if (this.#host.mayDisturbLeader()) {
@@ -193,12 +215,15 @@ export class RaftElection {
     else if (this.#hasMajority(false)) this.#lose()
   }
 
+  /** Also as a pre-candidate again: it still has the term that it asked for votes in, and a slow voter's vote is as good. */
   onVoteReply(from: PeerId, { granted }: MessageOf<'vote-reply'>): void {
-    if (this.#role !== 'candidate') return
-    this.#votes.set(from, granted)
-    this.#candidacy?.votes.set(from, granted)
-    if (this.#hasMajority(true)) this.#win()
-    else if (this.#hasMajority(false)) this.#lose()
+    const stands = this.#role === 'candidate' || this.#role === 'pre-candidate'
+    const candidacy = this.#candidacy
+    // Nobody leads a term twice: answers of the first time would count as answers of the second.
+    if (!stands || candidacy?.term !== this.#term || candidacy.won) return
+    candidacy.votes.set(from, granted)
+    if (this.#hasMajority(true, candidacy.votes)) this.#win()
+    else if (this.#role === 'candidate' && this.#hasMajority(false, candidacy.votes)) this.#lose()
   }
 
   /** The leader wants to hand over to us. */
@@ -222,8 +247,9 @@ export class RaftElection {
     if (transfer) this.#reason = 'the leader handed over'
     this.#setTerm(this.#term + 1)
     this.#setVote(this.#context.self)
+    this.#fruitless++
     this.#stand('candidate')
-    this.#candidacy = { term: this.#term, atMs: this.#context.nowMs, votes: new Map(this.#votes) }
+    this.#candidacy = { term: this.#term, atMs: this.#context.nowMs, votes: new Map(this.#votes), won: false }
     if (this.#hasMajority(true)) return this.#win()
     const { lastIndex, lastTerm } = this.#context.log
     const message: RaftMessage = { type: 'vote', term: this.#term, lastIndex, lastTerm }
@@ -245,6 +271,8 @@ export class RaftElection {
     this.#leader = this.#context.self
     this.#hint = undefined
     this.#votes.clear()
+    this.#fruitless = 0
+    if (this.#candidacy !== undefined) this.#candidacy.won = true
     this.#host.won()
   }
 
@@ -254,8 +282,8 @@ export class RaftElection {
     out.late({ type: 'publish', topic: 'vote', message })
   }
 
-  #hasMajority(granted: boolean): boolean {
-    return hasMajority(this.#context.log.voters, voter => this.#votes.get(voter) === granted)
+  #hasMajority(granted: boolean, votes: ReadonlyMap<PeerId, boolean> = this.#votes): boolean {
+    return hasMajority(this.#context.log.voters, voter => votes.get(voter) === granted)
   }
 
   // ---- Term, vote, patience
@@ -263,18 +291,21 @@ export class RaftElection {
   #setTerm(term: number): void {
     this.#term = term
     this.#votedFor = undefined
+    this.#unspoken = true
     this.#context.out.draft.hardState = { term }
   }
 
   #setVote(candidate: PeerId): void {
     if (this.#votedFor === candidate) return
     this.#votedFor = candidate
+    this.#unspoken = true
     this.#context.out.draft.hardState = { term: this.#term, votedFor: candidate }
   }
 
   /** Random for each peer and time, so that two seldom ask at once (thesis §3.4). */
   #wait(): void {
-    this.#electionAtMs = this.#context.nowMs + this.#timeoutMs()
+    const factor = this.#role === 'candidate' ? Math.min(2 ** (this.#fruitless - 1), PATIENCE_MAX) : 1
+    this.#electionAtMs = this.#context.awakeMs + factor * this.#timeoutMs()
   }
 
   #timeoutMs(): number {

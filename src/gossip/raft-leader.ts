@@ -26,7 +26,7 @@ export interface LeaderRules {
   ownMatch(): number
 }
 
-/** How far a fed peer is, and how long ago it answered. */
+/** How far a fed peer is, and how long ago it answered, in the leader's waking time. */
 export interface FedPeer {
   peer: PeerId
   voter: boolean
@@ -91,14 +91,14 @@ export class RaftLeader {
 
   /** A majority of the voters answered lately; without one it must assume that another leads. */
   get hearsMajority(): boolean {
-    const { self, nowMs, log, options } = this.#context
+    const { self, awakeMs, log, options } = this.#context
     return hasMajority(log.voters, voter => {
       if (voter === self) return true
       const progress = this.#progress.get(voter)
       return (
         progress !== undefined &&
         this.#rules.mayCount(progress.life) &&
-        nowMs - progress.heardMs < options.quorumWindowMs
+        awakeMs - progress.heardAwakeMs < options.quorumWindowMs
       )
     })
   }
@@ -120,13 +120,13 @@ export class RaftLeader {
   }
 
   fed(): FedPeer[] {
-    const { log, nowMs } = this.#context
+    const { log, awakeMs } = this.#context
     const voters = new Set(log.voters)
     return [...this.#progress].map(([peer, progress]) => ({
       peer,
       voter: voters.has(peer),
       match: progress.match,
-      silentMs: Math.max(0, nowMs - progress.heardMs),
+      silentMs: awakeMs - progress.heardAwakeMs,
       answered: progress.answered,
       state: progress.state,
       forgot: progress.life?.forgot === true,
@@ -158,7 +158,8 @@ export class RaftLeader {
 
   /** One round: every voter is asked whether we still lead; learners at their slower pace. */
   #sendHeartbeats(): void {
-    const { nowMs, options, log, out } = this.#context
+    const { nowMs, awakeMs, options, log, out } = this.#context
+    const urgent = out.mayPassDisk(awakeMs, options.writeStallMs)
     const toLearners = nowMs >= this.#learnerHeartbeatAtMs
     this.#round++
     this.#heartbeatAtMs = nowMs + options.heartbeatMs
@@ -174,6 +175,7 @@ export class RaftLeader {
         type: 'send',
         to: peer,
         message: life === undefined ? heartbeat : { ...heartbeat, life },
+        ...(urgent && { urgent }),
       })
     }
   }
@@ -261,13 +263,13 @@ export class RaftLeader {
 
   /** Progress for exactly the voters and the live peers, without ourselves. */
   #feedPeers(): void {
-    const { self, log, nowMs, options } = this.#context
+    const { self, log, options } = this.#context
     const wanted = new Set([...log.voters, ...this.#peers])
     wanted.delete(self)
     for (const peer of this.#progress.keys()) if (!wanted.has(peer)) this.#progress.delete(peer)
     for (const peer of wanted) {
       if (this.#progress.has(peer)) continue
-      this.#progress.set(peer, new RaftProgress(log.lastIndex + 1, nowMs, options.inflightMax))
+      this.#progress.set(peer, new RaftProgress(log.lastIndex + 1, this.#context, options.inflightMax))
       if (this.#rules.hasCommittedInTerm()) this.#sendAppend(peer, true)
     }
   }
@@ -307,11 +309,11 @@ export class RaftLeader {
   }
 
   onAppendReply(from: PeerId, reply: MessageOf<'append-reply'>): void {
-    const { log, nowMs } = this.#context
+    const { log } = this.#context
     const progress = this.#progress.get(from)
     if (progress === undefined) return
     if (!this.#sameLife(from, progress, reply)) return
-    progress.heardMs = nowMs
+    progress.heard(this.#context)
     if (!reply.ok) {
       const { rejected, hintIndex, hintTerm } = reply
       const agreement = hintTerm > 0 ? log.agreementBefore(hintIndex, hintTerm).index : hintIndex
@@ -329,11 +331,11 @@ export class RaftLeader {
   }
 
   onHeartbeatReply(from: PeerId, reply: MessageOf<'heartbeat-reply'>): void {
-    const { log, nowMs } = this.#context
+    const { log } = this.#context
     const progress = this.#progress.get(from)
     if (progress === undefined) return
     if (!this.#sameLife(from, progress, reply)) return
-    progress.heardMs = nowMs
+    progress.heard(this.#context)
     progress.unfit = reply.unfit === true
     progress.resume()
     if (progress.match < log.lastIndex || progress.state === 'probe') this.#sendAppend(from, true)
@@ -351,7 +353,7 @@ export class RaftLeader {
       return true
     }
     progress.begin(life!, this.#context.log.lastIndex + 1)
-    progress.heardMs = this.#context.nowMs
+    progress.heard(this.#context)
     this.#sendAppend(from, true)
     return false
   }

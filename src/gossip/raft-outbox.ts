@@ -15,7 +15,7 @@ export class RaftOutbox {
   #seq = 0
   #durableIndex: number
   /** Flushes under way, and the last index that each makes durable. */
-  #flushes: { seq: number; lastIndex: number }[] = []
+  #flushes: { seq: number; lastIndex: number; hardState: boolean; sinceMs: number }[] = []
 
   constructor(durableIndex: number) {
     this.#durableIndex = durableIndex
@@ -24,6 +24,19 @@ export class RaftOutbox {
   /** Everything up to here is durable, and still in the log. */
   get durableIndex(): number {
     return this.#durableIndex
+  }
+
+  /** Term and vote are on disk as they are here: what is said of them has left. */
+  get hardStateDurable(): boolean {
+    return this.#draft?.hardState === undefined && this.#flushes.every(flush => !flush.hardState)
+  }
+
+  /**
+   * That one leads or follows is no matter of the disk, once the term is there: a slow disk must not cost the leader its majority.
+   * One that finishes nothing must: somebody else has to take over.
+   */
+  mayPassDisk(nowMs: number, writeStallMs: number): boolean {
+    return this.hardStateDurable && nowMs - (this.#flushes[0]?.sinceMs ?? nowMs) < writeStallMs
   }
 
   /** A leader's appends and heartbeats: its disk and its followers' may work at the same time. */
@@ -62,15 +75,20 @@ export class RaftOutbox {
     }
   }
 
-  /** Empties it. @param lastIndex of the log after the step @param committed entries to apply */
-  take(lastIndex: number, committed: RaftEntry[]): RaftEffect[] {
+  /**
+   * Empties it.
+   * @param lastIndex of the log after the step
+   * @param committed entries to apply
+   * @param nowMs for how long flushes take, in the caller's time
+   */
+  take(lastIndex: number, committed: RaftEntry[], nowMs: number): RaftEffect[] {
     const draft = this.#draft
     const effects: RaftEffect[] = []
     // A message of a term that is not on disk must wait for it.
     if (draft?.hardState === undefined) effects.push(...this.#early)
     if (draft !== undefined) {
       const seq = ++this.#seq
-      this.#flushes.push({ seq, lastIndex })
+      this.#flushes.push({ seq, lastIndex, hardState: draft.hardState !== undefined, sinceMs: nowMs })
       effects.push({ type: 'persist', seq, ...draft })
     }
     if (draft?.hardState !== undefined) effects.push(...this.#early)

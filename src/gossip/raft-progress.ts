@@ -19,6 +19,8 @@ export class RaftProgress {
   commitTold = 0
   /** When it last answered in this term. */
   heardMs: number
+  /** The same, in the leader's waking time. */
+  heardAwakeMs: number
   /** Of its log, as its answers say; undefined while it is the first. */
   life: LogLife | undefined
   /** It does not want to lead. */
@@ -31,10 +33,16 @@ export class RaftProgress {
   #inflight: number[] = []
   readonly #inflightMax: number
 
-  constructor(next: number, nowMs: number, inflightMax: number) {
+  constructor(next: number, now: { nowMs: number; awakeMs: number }, inflightMax: number) {
     this.next = next
-    this.heardMs = nowMs
+    this.heardMs = now.nowMs
+    this.heardAwakeMs = now.awakeMs
     this.#inflightMax = inflightMax
+  }
+
+  heard(now: { nowMs: number; awakeMs: number }): void {
+    this.heardMs = now.nowMs
+    this.heardAwakeMs = now.awakeMs
   }
 
   get paused(): boolean {

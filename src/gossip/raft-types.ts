@@ -179,7 +179,8 @@ export interface PersistEffect {
 
 export type RaftEffect =
   | PersistEffect
-  | { type: 'send'; to: PeerId; message: RaftMessage }
+  /** `urgent`: it claims nothing of the disk, and may leave before the `persist`s of earlier steps are durable. */
+  | { type: 'send'; to: PeerId; message: RaftMessage; urgent?: true }
   /** Say it on the gossip topic too; whoever it is for may also get it by `send`. */
   | { type: 'publish'; topic: 'leader' | 'vote'; message: RaftMessage }
   /** Send the newest snapshot on disk (at least this one) as a `snapshot` message, then report `snapshot-sent`. */

@@ -62,6 +62,8 @@ export class RaftMachine {
   /** Live peers as the driver was told, voters or not. */
   #peers: readonly PeerId[] = []
 
+  /** The last tick, or the beginning. */
+  #ticked: { nowMs: number; awakeMs: number }
   /** Undefined while the log is the peer's first. */
   #life: LogLife | undefined
   #applied: number
@@ -82,7 +84,16 @@ export class RaftMachine {
     }
     this.#applied = this.log.commitIndex
     this.#out = new RaftOutbox(this.log.lastIndex)
-    this.#context = { self, options, log: this.log, out: this.#out, time: new LogTime(), nowMs }
+    this.#context = {
+      self,
+      options,
+      log: this.log,
+      out: this.#out,
+      time: new LogTime(),
+      nowMs,
+      awakeMs: nowMs,
+    }
+    this.#ticked = { nowMs, awakeMs: nowMs }
     this.#election = new RaftElection(this.#context, state.hardState, random, {
       mayCampaign: () => this.mayCampaign(),
       mayDisturbLeader: () => this.mayDisturbLeader(),
@@ -160,6 +171,11 @@ export class RaftMachine {
   /** Leader, and an entry of its own term is committed: only then does it know all that was committed before. */
   get ready(): boolean {
     return this.#leading !== undefined && this.hasCommittedInTerm()
+  }
+
+  /** Time without that at which this process stood still; begins as the clock does. For the one who chooses voters. */
+  get awakeMs(): number {
+    return this.#context.awakeMs
   }
 
   /** The answers to its last candidacy, and when it last heard a leader: what a person wants to know. */
@@ -246,9 +262,10 @@ export class RaftMachine {
   // ---- Step
 
   step(event: RaftEvent, nowMs: number): RaftEffect[] {
-    this.#context.nowMs = nowMs
+    this.#tell(nowMs)
     switch (event.type) {
       case 'ticked':
+        this.#ticked = { nowMs, awakeMs: this.awakeMs }
         this.#onTicked()
         break
       case 'received':
@@ -265,6 +282,7 @@ export class RaftMachine {
         break
       case 'persisted':
         this.#out.flushed(event.seq)
+        this.#election.flushed()
         this.#leading?.commitByCounting()
         break
       case 'peers-changed':
@@ -304,6 +322,12 @@ export class RaftMachine {
     const leads = this.#election.role === 'leader'
     invariant((this.#leading !== undefined) === leads, 'only a leader feeds peers and answers reads')
     invariant(this.#leading === undefined || this.#leading.term === this.term, 'who leads, leads this term')
+  }
+
+  #tell(nowMs: number): void {
+    const { tickMs, stallMs } = this.options
+    this.#context.nowMs = nowMs
+    this.#context.awakeMs = this.#ticked.awakeMs + Math.min(nowMs - this.#ticked.nowMs, tickMs + stallMs)
   }
 
   // ---- Leading, or not
@@ -414,18 +438,24 @@ export class RaftMachine {
         // What the leader knows of an earlier life of this log says nothing of what is in it now.
         if ((message.life ?? 0) === (this.#life?.number ?? 0))
           this.log.commitTo(Math.min(message.commit, this.log.lastIndex))
-        this.#send(from, {
-          type: 'heartbeat-reply',
-          term: this.term,
-          round: message.round,
-          ...(this.#election.fitness === 'fit' ? {} : { unfit: true }),
-          ...this.#lifeTold(),
-        })
+        this.#answerHeartbeat(from, message.round)
         break
       case 'snapshot':
         this.#onSnapshot(from, message.snapshot)
         break
     }
+  }
+
+  #answerHeartbeat(to: PeerId, round: number): void {
+    const message: RaftMessage = {
+      type: 'heartbeat-reply',
+      term: this.term,
+      round,
+      ...(this.#election.fitness === 'fit' ? {} : { unfit: true }),
+      ...this.#lifeTold(),
+    }
+    const urgent = this.#out.mayPassDisk(this.awakeMs, this.options.writeStallMs)
+    this.#out.late({ type: 'send', to, message, ...(urgent && { urgent }) })
   }
 
   /** The rest that obeys terms: a later one makes us its follower, an earlier one is old news. */
@@ -560,7 +590,7 @@ export class RaftMachine {
   }
 
   #takeEffects(): RaftEffect[] {
-    const effects = this.#out.take(this.log.lastIndex, this.#takeCommitted())
+    const effects = this.#out.take(this.log.lastIndex, this.#takeCommitted(), this.awakeMs)
     if (this.#snapshotIsDue()) {
       this.#snapshotAsked = true
       this.#appliedBytes = 0

@@ -161,7 +161,7 @@ export class RaftProgram implements Program {
 
   #steerVoters(): void {
     const { self, ready, configPending, voters, log } = this.machine
-    const nowMs = this.#around.nowMs()
+    const nowMs = this.machine.awakeMs
     if (!ready) {
       this.#autopilot.step({ type: 'leadership-lost' }, nowMs)
       return
@@ -199,7 +199,7 @@ export class RaftProgram implements Program {
       this.#writtenSeq = effect.seq
     } else if (
       this.#writtenSeq <= this.#durableSeq ||
-      (mutant?.sendBeforeSync === true && effect.type === 'send')
+      (effect.type === 'send' && (effect.urgent === true || mutant?.sendBeforeSync === true))
     ) {
       this.#perform(effect)
     } else {

@@ -68,7 +68,8 @@ export class Stage {
     const init = {
       disk: actor.disk,
       checker: this.checker,
-      options: { ...raftDefaults, appendEntriesMax: 1 },
+      // Time passes in leaps here.
+      options: { ...raftDefaults, appendEntriesMax: 1, stallMs: Infinity },
       flushMs: 0,
     }
     const around = {

@@ -9,6 +9,8 @@ export class MemoryLogStore implements LogStore {
   writes = 0
   /** What the next write rejects with. */
   failure: Error | undefined
+  /** Writes finish only after this. */
+  held: Promise<void> | undefined
 
   async load(): Promise<StoredLog> {
     return { state: structuredClone(this.state), snapshot: this.snapshot }
@@ -16,6 +18,7 @@ export class MemoryLogStore implements LogStore {
 
   async write(batch: readonly PersistEffect[]): Promise<void> {
     await new Promise(resolve => setImmediate(resolve))
+    await this.held
     if (this.failure !== undefined) throw this.failure
     this.writes++
     for (const effect of batch) this.#persist(effect)

@@ -294,6 +294,23 @@ describe('replicated log over a transport', () => {
     expect(old.journal.lines).toEqual(['kept'])
   })
 
+  test('disks that stand still for four quorum windows cost the leader nothing but time', async () => {
+    await mesh.grow(['a', 'b', 'c'])
+    const leader = mesh.leader()!
+    const { term } = leader.log.status()
+    const disks = Promise.withResolvers<void>()
+    for (const { id, store } of mesh.peers.values()) if (id !== leader.id) store.held = disks.promise
+    await expect(
+      leader.log.propose(Buffer.from('late'), { timeoutMs: 4 * FAST.quorumWindowMs }),
+    ).rejects.toSatisfy(error => hasCode(error, 'UNKNOWN_OUTCOME'))
+    expect(leader.log.status()).toMatchObject({ role: 'leader', term })
+    disks.resolve()
+    await mesh.until('all to have applied it', () =>
+      [...mesh.peers.values()].every(({ journal }) => journal.lines.includes('late')),
+    )
+    expect(leader.log.status()).toMatchObject({ role: 'leader', term })
+  })
+
   test('a failed write is fatal: the peer says no more, and says why', async () => {
     await mesh.grow(['a'])
     const peer = mesh.leader()!

@@ -53,7 +53,8 @@ export class RaftScript {
   #wire: { from: PeerId; to: PeerId; message: RaftMessage }[] = []
   #cut = new Set<string>()
   #nowMs = 0
-  #options: RaftOptions = { ...raftDefaults }
+  /** Time passes in leaps: `stallMs` would take them for standing still. */
+  #options: RaftOptions = { ...raftDefaults, stallMs: Infinity }
   #out: string[] = []
   #proposalId = 0
   readonly #make: (components: RaftComponents) => RaftMachine

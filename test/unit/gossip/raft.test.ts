@@ -19,7 +19,8 @@ function machineOf(state: RaftState, options: Partial<typeof raftDefaults> = {})
     self: A,
     state,
     random: { next: () => 0 },
-    options: { ...raftDefaults, ...options },
+    // Time passes in leaps here.
+    options: { ...raftDefaults, stallMs: Infinity, ...options },
     nowMs: 0,
   })
 }
@@ -172,6 +173,77 @@ describe('election and log', () => {
     told.step({ type: 'received', from: B, message: announce }, 0)
     expect(namedAfter(told, 6_000)).toBe(B)
     expect(namedAfter(told, 11_000)).toBeUndefined()
+  })
+
+  test("a candidate's patience begins when its own vote is on disk: before that nobody can have answered", () => {
+    const machine = machineOf(genesisRaftState([A, B, C], 0))
+    machine.step({ type: 'ticked' }, 1_500)
+    machine.step(
+      { type: 'received', from: B, message: { type: 'pre-vote-reply', term: 2, granted: true } },
+      1_500,
+    )
+    for (let nowMs = 1_600; nowMs <= 20_000; nowMs += 100) machine.step({ type: 'ticked' }, nowMs)
+    expect(machine).toMatchObject({ term: 2, role: 'candidate' })
+    machine.step({ type: 'persisted', seq: 1 }, 20_000)
+    machine.step({ type: 'ticked' }, 21_400)
+    expect(machine.role).toBe('candidate')
+    machine.step({ type: 'ticked' }, 21_500)
+    expect(machine).toMatchObject({ term: 2, role: 'pre-candidate' })
+  })
+
+  test('a vote that comes when the candidate asks anew whether it may elects it, for the term was not raised', () => {
+    const machine = machineOf(genesisRaftState([A, B, C], 0))
+    const receive = (message: RaftMessage) => machine.step({ type: 'received', from: B, message }, 4_000)
+    machine.step({ type: 'ticked' }, 1_500)
+    machine.step(
+      { type: 'received', from: B, message: { type: 'pre-vote-reply', term: 2, granted: true } },
+      1_500,
+    )
+    machine.step({ type: 'persisted', seq: 1 }, 1_500)
+    machine.step({ type: 'ticked' }, 4_000)
+    expect(machine).toMatchObject({ term: 2, role: 'pre-candidate' })
+    receive({ type: 'vote-reply', term: 2, granted: true })
+    machine.assertInvariants()
+    expect(machine).toMatchObject({ term: 2, role: 'leader', votedFor: A })
+  })
+
+  test('time at which the process stood still is no time that the leader was silent', () => {
+    const machine = machineOf(genesisRaftState([A, B, C], 0), { stallMs: 250 })
+    const beat: RaftMessage = { type: 'heartbeat', term: 1, commit: 0, round: 1 }
+    machine.step({ type: 'received', from: B, message: beat }, 0)
+    // Three times still for 3 s; each counts for one late tick.
+    for (let nowMs = 3_000; nowMs <= 9_000; nowMs += 3_000) machine.step({ type: 'ticked' }, nowMs)
+    expect(machine).toMatchObject({ role: 'follower', leader: B })
+    const asked: RaftMessage = { type: 'pre-vote', term: 2, lastIndex: 9, lastTerm: 1 }
+    expect(machine.step({ type: 'received', from: C, message: asked }, 9_000)).toEqual([])
+    for (let nowMs = 9_100; nowMs <= 9_600; nowMs += 100) machine.step({ type: 'ticked' }, nowMs)
+    expect(machine).toMatchObject({ role: 'pre-candidate', leader: undefined })
+  })
+
+  test('a leader that stood still counts nobody out for it', () => {
+    const machine = leaderOfThree({ stallMs: 250, electionMinMs: 100 })
+    machine.step({ type: 'ticked' }, 60_000)
+    expect(machine.role).toBe('leader')
+    expect(machine.progress().map(({ silentMs }) => silentMs <= 350)).toEqual([true, true])
+  })
+
+  test('a heartbeat is answered past a slow disk, but not past one that finishes nothing, nor before the term is there', () => {
+    const follower = machineOf(genesisRaftState([A, B, C], 0))
+    const receive = (message: RaftMessage, nowMs: number) =>
+      of(follower.step({ type: 'received', from: B, message }, nowMs), 'send')
+    const beat: RaftMessage = { type: 'heartbeat', term: 2, commit: 0, round: 1 }
+    expect(receive(beat, 100)).toMatchObject([{ message: { type: 'heartbeat-reply' } }])
+    expect(receive(beat, 200)[0]).not.toHaveProperty('urgent')
+    follower.step({ type: 'persisted', seq: 1 }, 300)
+    const data = BYTES
+    const entries: RaftEntry[] = [{ kind: 'command', term: 2, index: 2, timeMs: 0, data }]
+    const append: RaftMessage = { type: 'append', term: 2, prevIndex: 1, prevTerm: 1, entries, commit: 0 }
+    expect(receive(append, 400)[0]).not.toHaveProperty('urgent')
+    expect(receive(beat, 500)).toMatchObject([{ message: { type: 'heartbeat-reply' }, urgent: true }])
+    expect(receive(beat, 5_399)).toMatchObject([{ urgent: true }])
+    expect(receive(beat, 5_400)[0]).not.toHaveProperty('urgent')
+    follower.step({ type: 'persisted', seq: 2 }, 5_500)
+    expect(receive(beat, 5_600)).toMatchObject([{ urgent: true }])
   })
 
   test('votes of peers that are no voters elect nobody', () => {
