@@ -74,6 +74,9 @@ export interface ErrorDetails {
   TASK_NONDETERMINISTIC: { job: string; shuffle: string }
   TASK_POISON: { stage: number; partition: number; peers: string[] }
   FETCH_FAILED: { shuffle: string; map: number; peer: string }
+  BROADCAST_DESTROYED: { broadcast: string }
+  BROADCAST_LOST: { broadcast: string; tried: string[] }
+  ACCUMULATOR_READ: { accumulator: string }
   JOB_UNKNOWN: { job: string }
   JOB_CANCELLED: { job: string; reason: string }
   ALREADY_COMMITTED: { path: string; winner: string }

@@ -1,3 +1,5 @@
+import type { Accumulator, AccumulatorParam } from './accumulator.ts'
+import type { Broadcast } from './broadcast.ts'
 import { encodeRows } from './codec/index.ts'
 import { invalid, origin, partitionCount, type Pair, type Row } from './dataset.ts'
 import type { CsvOptions } from './engine/csv-reader.ts'
@@ -9,6 +11,7 @@ import type { FileResolver, JobRunner } from './job-runner.ts'
 import { builtin, type Lineage, type LineageFn } from './lineage.ts'
 import { steps } from './operators/builders.ts'
 import { RDD } from './rdd.ts'
+import { isParam, noAccumulator, SharedVariables } from './shared-variables.ts'
 
 export interface DatasetOptions {
   runner: JobRunner
@@ -29,11 +32,17 @@ const TEXT_PARTITIONS_MIN = 2
 /** Where datasets come from: PySpark's SparkContext, without the cluster. */
 export class DatasetContext {
   readonly #environment: DatasetEnvironment
+  readonly #variables: SharedVariables
 
   constructor(options: DatasetOptions) {
     const { runner, files, defaultPartitions = 8, maxClosureBytes, globals, onWarning = warn } = options
+    this.#variables = new SharedVariables({
+      globals,
+      drop: (ref, generation, isDestroyed) => runner.dropBroadcast?.(ref, generation, isDestroyed),
+    })
+    runner.share?.(this.#variables)
     this.#environment = {
-      runner: new JobGroups(runner),
+      runner: new JobGroups(runner, this.#variables),
       files,
       defaultPartitions: partitionCount('defaultPartitions', defaultPartitions),
       capture: {
@@ -152,6 +161,30 @@ export class DatasetContext {
     options: ParquetOptions = {},
   ): RDD<T> {
     return this.#files('parquet', path, { by: 'file' }, builtin('readParquet', [], [{ ...options }]))
+  }
+
+  /**
+   * A read-only value that each peer gets once, from other peers, rather than with every closure; functions read it as
+   * `b.value`. Anything that a function can capture, up to 1 GiB, as it is now. Sent when the first job uses it.
+   * @throws VALUE_REFUSED, CLOSURE_REFUSED for what cannot travel
+   */
+  broadcast<T>(value: T): Broadcast<T> {
+    return this.#variables.makeBroadcast(value)
+  }
+
+  /**
+   * A total that tasks add to with `add(term)` and that is read here, as `value`, when the action has resolved: a sum of
+   * numbers or bigints, a list of what was added, or what `{ zero, add, merge }` makes. Each task counts once.
+   */
+  accumulator(initial: number): Accumulator<number>
+  accumulator(initial: bigint): Accumulator<bigint>
+  accumulator<T>(initial: readonly T[]): Accumulator<T[], T>
+  accumulator<V, T = V>(param: AccumulatorParam<V, T>): Accumulator<V, T>
+  accumulator(given: unknown): unknown {
+    if (typeof given === 'number' || typeof given === 'bigint') return this.#variables.makeSum(given)
+    if (Array.isArray(given)) return this.#variables.makeList(given)
+    if (isParam(given)) return this.#variables.makeCustom(given)
+    throw noAccumulator(given)
   }
 
   union<T>(datasets: readonly RDD<T>[]): RDD<T> {

@@ -1,7 +1,9 @@
 import { createHash } from 'node:crypto'
 import type { AbortOptions } from '../base/deadline.ts'
 import { pack } from '../base/wire.ts'
-import { capture, encodeClosure } from './closure/index.ts'
+import { Accumulator } from './accumulator.ts'
+import { Broadcast } from './broadcast.ts'
+import { capture, encodeClosure, type SharedHandle } from './closure/index.ts'
 import { invalid } from './dataset.ts'
 import { partsOf } from './file-layout.ts'
 import type { JobLabels } from './job-groups.ts'
@@ -69,6 +71,8 @@ class Freezer {
   /** SHA-256 of each closure, by its index. */
   readonly #hashes: string[] = []
   readonly #captured = new Map<UserFunction, number>()
+  /** Broadcasts and accumulators that a closure refers to. */
+  readonly #shared = new Map<Uint8Array, readonly SharedHandle[]>()
 
   constructor(environment: DatasetEnvironment, options: FreezeOptions) {
     this.#environment = environment
@@ -93,7 +97,18 @@ class Freezer {
   }
 
   #sealed(root: NodeId, action: Action): Plan {
-    return reachable({ version: 1, nodes: this.#nodes, closures: this.#closures, action }, root)
+    return this.#withShared(
+      reachable({ version: 1, nodes: this.#nodes, closures: this.#closures, action }, root),
+    )
+  }
+
+  #withShared(plan: Plan): Plan {
+    const handles = new Set(plan.closures.flatMap(closure => this.#shared.get(closure) ?? []))
+    const broadcasts = [...handles].filter(handle => handle instanceof Broadcast).map(({ ref }) => ref)
+    const accumulators = [...handles].filter(handle => handle instanceof Accumulator).map(({ id }) => id)
+    if (broadcasts.length > 0) plan.broadcasts = broadcasts
+    if (accumulators.length > 0) plan.accumulators = accumulators
+    return plan
   }
 
   async #freeze(lineage: Lineage): Promise<NodeId> {
@@ -202,7 +217,8 @@ class Freezer {
         const sealed = this.#sealed(this.#ids.get(parent)!, this.#action(action, lineage.label))
         const plan = only === undefined ? sealed : { ...sealed, only: [...only] }
         const { signal, labels } = this.#options
-        const run = { name: `${lineage.label}: ${what}`, signal, ordered: false, ...(labels && { labels }) }
+        const name = `${lineage.label}: ${what}`
+        const run = { name, signal, ordered: false, isHelper: true, ...(labels && { labels }) }
         for await (const each of partials(this.#environment.runner, plan, run))
           rows[each.partition] = each.rows
         return rows
@@ -291,6 +307,7 @@ class Freezer {
       this.#environment.runner,
       {
         name: `${lineage.label}: sampling`,
+        isHelper: true,
         signal: this.#options.signal,
         ...(this.#options.labels && { labels: this.#options.labels }),
       },
@@ -386,12 +403,14 @@ class Freezer {
   #closure(fn: UserFunction, operator: string): number {
     const known = this.#captured.get(fn)
     if (known !== undefined) return known
-    const bytes = encodeClosure(capture(fn, { ...this.#environment.capture, operator }))
+    const captured = capture(fn, { ...this.#environment.capture, operator })
+    const bytes = encodeClosure(captured)
     const hash = sha256(bytes)
     let id = this.#hashes.indexOf(hash)
     if (id < 0) {
       id = this.#closures.push(bytes) - 1
       this.#hashes.push(hash)
+      if (captured.shared.length > 0) this.#shared.set(bytes, captured.shared)
     }
     this.#captured.set(fn, id)
     return id

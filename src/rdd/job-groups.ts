@@ -1,6 +1,8 @@
 import { ShoalError } from '../base/errors.ts'
 import type { JobRunner, PartialResult, RunOptions } from './job-runner.ts'
 import type { Plan } from './plan.ts'
+import { resultPartitions } from './requester.ts'
+import type { SharedVariables } from './shared-variables.ts'
 
 /** What the jobs of an action can be called off by; settled when the action is called. */
 export interface JobLabels {
@@ -19,12 +21,14 @@ export type LabelledPlan = Plan & { labels: JobLabels }
  */
 export class JobGroups implements JobRunner {
   readonly #runner: JobRunner
+  readonly #variables: SharedVariables
   readonly #running = new Map<AbortController, JobLabels>()
   readonly #tags = new Set<string>()
   #group: { id: string; description?: string } | undefined
 
-  constructor(runner: JobRunner) {
+  constructor(runner: JobRunner, variables: SharedVariables) {
     this.#runner = runner
+    this.#variables = variables
   }
 
   set(id: string | undefined, description: string | undefined): void {
@@ -54,10 +58,16 @@ export class JobGroups implements JobRunner {
     const name =
       description === undefined ? options.name : [description, options.name].filter(Boolean).join(': ')
     this.#running.set(stop, labels)
+    const updates = this.#variables.resultUpdates(resultPartitions(plan))
     try {
-      yield* this.#runner.run(plan, { ...rest, signal, ...(name !== undefined && { name }) })
+      for await (const partial of this.#runner.run(plan, { ...rest, signal, ...(name !== undefined && { name }) })) {
+        if (options.isHelper !== true) updates.take(partial.partition, partial.updates)
+        yield partial
+      }
     } finally {
       this.#running.delete(stop)
+      updates.flush()
+      this.#variables.settle()
     }
   }
 

@@ -1,6 +1,7 @@
 import type { AbortOptions } from '../base/deadline.ts'
 import type { FoundFile } from './file-layout.ts'
 import type { JobLabels } from './job-groups.ts'
+import type { DropBroadcast, SharedAtRequester } from './shared-variables.ts'
 import type { Plan, TextSplit } from './plan.ts'
 
 /** What datasets need of the mesh around them, as ports: `src/node` plugs in the mesh, tests and createLocal memory. */
@@ -12,15 +13,23 @@ export interface RunOptions extends AbortOptions {
   labels?: JobLabels
   /** Hand over partitions in ascending order; else as they come. */
   ordered: boolean
+  /** Run by an operator, to find out about its parent (sort bounds): what its results add to accumulators does not count. */
+  isHelper?: boolean
 }
 
 /** One partition's partial result: row-codec bytes, complete and verified. */
 export interface PartialResult {
   partition: number
   bytes: Uint8Array
+  /** What its task added to accumulators. */
+  updates?: Uint8Array
 }
 
 export interface JobRunner {
+  /** Told once where the shared variables of its requester are. */
+  share?(variables: SharedAtRequester): void
+  /** Has peers drop their copies of a broadcast, up to this generation; best effort, does not wait. */
+  dropBroadcast?: DropBroadcast
   /**
    * Runs the plan and hands over each partition's partial result exactly once. Holds back while the consumer is busy;
    * ending the iteration early cancels what still runs. Rejects with the job's error, or with the signal's reason.

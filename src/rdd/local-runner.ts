@@ -1,4 +1,5 @@
 import { fromWire, ShoalError, type WireError } from '../base/errors.ts'
+import { destroyed } from './broadcast.ts'
 import { decodeRows } from './codec/index.ts'
 import { DatasetContext, type DatasetOptions } from './context.ts'
 import { TaskRunner } from './engine/task-runner.ts'
@@ -7,7 +8,10 @@ import { LocalFiles } from './local-files.ts'
 import { MemorySpill } from './memory-spill.ts'
 import type { NodeId, Plan } from './plan.ts'
 import { decodePlan, encodePlan } from './plan-codec.ts'
+import { partialOf } from './partial-of.ts'
 import { planStages } from './planner.ts'
+import { decodeValue } from './shared-codec.ts'
+import type { SharedAtRequester } from './shared-variables.ts'
 import type { ShuffleLocations, Stage, TaskOutcome, TaskPorts } from './task.ts'
 
 export interface LocalRunnerOptions {
@@ -34,11 +38,18 @@ export class LocalRunner implements JobRunner {
   readonly #memoryLimitBytes: number
   readonly #spill = new MemorySpill()
   readonly #cached = new Map<string, Uint8Array>()
+  /** Decoded once, as a worker does. */
+  readonly #broadcasts = new Map<string, { is: unknown }>()
+  #variables: SharedAtRequester | undefined
   #jobs = 0
 
   constructor(options: LocalRunnerOptions = {}) {
     this.#files = options.files ?? new LocalFiles()
     this.#memoryLimitBytes = options.memoryLimitBytes ?? MEMORY_LIMIT_BYTES
+  }
+
+  share(variables: SharedAtRequester): void {
+    this.#variables = variables
   }
 
   async *run(given: Plan, options: RunOptions): AsyncGenerator<PartialResult, void, undefined> {
@@ -50,7 +61,7 @@ export class LocalRunner implements JobRunner {
         for (const partition of stage.partitions) {
           options.signal?.throwIfAborted()
           const outcome = await this.#task(job, plan, stage, partition, outputs, options)
-          if (outcome.type === 'result') yield { partition, bytes: outcome.bytes }
+          if (outcome.type === 'result') yield partialOf(partition, outcome)
         }
       }
     } finally {
@@ -98,6 +109,8 @@ export class LocalRunner implements JobRunner {
         const known = outputs.get(sink.node)
         if (known === undefined) outputs.set(sink.node, [outcome])
         else known.push(outcome)
+        const shuffle = `${LOCAL}/${plan.nodes[sink.node]!.fingerprint}`
+        if (outcome.updates !== undefined) this.#variables?.mapUpdates(shuffle, partition, outcome.updates)
         return outcome
       }
       case 'result':
@@ -118,12 +131,21 @@ export class LocalRunner implements JobRunner {
       cachedPartition: (fingerprint, partition) => this.#cached.get(`${fingerprint}/${partition}`),
       keepPartition: (fingerprint, partition, bytes) =>
         void this.#cached.set(`${fingerprint}/${partition}`, bytes),
+      broadcast: id => this.#broadcast(id),
       writeOutput: async chunk => void written.push(chunk.slice()),
       cancelled: () => options.signal?.aborted === true,
       memoryLimitBytes: this.#memoryLimitBytes,
       reserveMemory: () => true,
       openSpill: () => this.#spill.open(),
     }
+  }
+
+  #broadcast(id: string): unknown {
+    const source = this.#variables?.broadcast(id)
+    if (source === undefined || source === 'destroyed') throw destroyed(id)
+    let known = this.#broadcasts.get(id)
+    if (known === undefined) this.#broadcasts.set(id, (known = { is: decodeValue(source.bytes) }))
+    return known.is
   }
 
   #stage(directory: string, { bytes }: Result, written: readonly Uint8Array[]): void {

@@ -3,6 +3,7 @@ import type { ErrorCode, WireError } from '../base/errors.ts'
 import { message } from '../base/transport.ts'
 import { JOBS } from './config.ts'
 import type { JobsCommand } from './jobs.machine.ts'
+import { broadcastRef } from './shared-messages.ts'
 
 /**
  * What requesters, leader and executors say to one another about jobs. Requester and leader speak through the peer that
@@ -190,6 +191,8 @@ export const runTasks = message({
     /** Name of the map outputs that the tasks make: `<session>/<fingerprint>`. */
     output: z.string().exactOptional(),
     stage,
+    /** That the plan refers to: tasks begin when their peer has them. */
+    broadcasts: z.array(broadcastRef).exactOptional(),
     shuffles: z.array(packedLocations),
     tasks: z.array(z.object({ id: taskId, holders: z.record(z.string(), z.array(z.string())) })),
   }),
@@ -315,6 +318,8 @@ export const resultReady = message({
     checksum: count,
     sizeBytes: count,
     rows: count,
+    /** So many of the last bytes are what the task added to accumulators. */
+    updateBytes: count.exactOptional(),
     inline: bytes.exactOptional(),
   }),
   /** `taken`: the executor may drop it. */

@@ -3,6 +3,7 @@ import { z } from 'zod'
 import { ShoalError } from '../base/errors.ts'
 import { pack, unpack } from '../base/wire.ts'
 import { JOBS } from './config.ts'
+import { broadcastRef } from './shared-messages.ts'
 import type {
   Action,
   CombineSpec,
@@ -134,6 +135,8 @@ const plan: z.ZodType<Plan> = z.object({
   closures: z.array(bytes),
   action,
   only: z.array(count).exactOptional(),
+  broadcasts: z.array(broadcastRef).exactOptional(),
+  accumulators: z.array(text).exactOptional(),
 })
 
 /** The same bytes for the same plan, also when it was decoded from some: fields stand in the schema's order. */

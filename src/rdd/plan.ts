@@ -1,3 +1,5 @@
+import type { BroadcastRef } from './broadcast.ts'
+
 /**
  * The plan: what a job computes, as plain data. The requester freezes the lineage of an RDD into it once, when an action
  * is called; it is self-contained (file splits are resolved, closures captured, sort bounds sampled), so any leader can
@@ -167,4 +169,8 @@ export interface Plan {
   action: Action
   /** Partitions of the last node to compute, ascending; all when absent. */
   only?: number[]
+  /** Broadcasts that the closures refer to; they belong to the requester's session. */
+  broadcasts?: BroadcastRef[]
+  /** Ids of the accumulators that the closures add to; their totals are the requester's. */
+  accumulators?: string[]
 }

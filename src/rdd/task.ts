@@ -71,7 +71,15 @@ export interface TaskMetrics {
 /** How an attempt ended. */
 export type TaskOutcome =
   /** Buckets of all reduce partitions, one after the other; bucket r is bytes [offsets[r], offsets[r+1]). */
-  | { type: 'map-output'; bytes: Uint8Array; offsets: number[]; checksum: number; metrics: TaskMetrics }
+  | {
+      type: 'map-output'
+      bytes: Uint8Array
+      offsets: number[]
+      checksum: number
+      metrics: TaskMetrics
+      /** What it added to accumulators (accumulator.ts). */
+      updates?: Uint8Array
+    }
   /** The same when memory did not suffice: in a sealed file of `TaskPorts.openSpill`. */
   | {
       type: 'map-file'
@@ -80,9 +88,18 @@ export type TaskOutcome =
       offsets: number[]
       checksum: number
       metrics: TaskMetrics
+      updates?: Uint8Array
     }
   /** Rows of the partition's partial result, in the row codec (one batch after the other), with their CRC-32. */
-  | { type: 'result'; bytes: Uint8Array; rows: number; checksum: number; metrics: TaskMetrics }
+  | {
+      type: 'result'
+      bytes: Uint8Array
+      rows: number
+      checksum: number
+      metrics: TaskMetrics
+      /** So many of the last bytes are what it added to accumulators. They go with the rows, whole or not at all. */
+      updateBytes?: number
+    }
   /** `fetch` names the map output that could not be read: not the task's fault. */
   | { type: 'failed'; error: WireError; fetch?: { node: NodeId; map: number; peer: string } }
 
@@ -103,6 +120,8 @@ export interface TaskPorts {
   /** Cached partition of this peer as row-codec bytes. */
   cachedPartition(fingerprint: string, partition: number): Uint8Array | undefined
   keepPartition(fingerprint: string, partition: number, bytes: Uint8Array): void
+  /** The value of a broadcast that the plan names, decoded once in the thread. Absent where plans have none. */
+  broadcast?(id: string): unknown
   /** Writes the next bytes of a saved part file; resolves when more may come. */
   writeOutput(chunk: Uint8Array): Promise<void>
   /** True once the attempt should stop; looked at once per slice. */

@@ -3,6 +3,7 @@ export { encodeClosure } from './closure-codec.ts'
 export type { CapturedClosure, SourceLocation } from './closure-graph.ts'
 export { closureLimits } from './config.ts'
 export { functionLocation } from './function-location.ts'
+export { isPlainData } from './plain-data.ts'
 export { reviveClosure, reviveValue, type ReviveContext } from './revive.ts'
 export { SharedHandle, type SharedPort, type ShippedHandle } from './shared-handle.ts'
 export {

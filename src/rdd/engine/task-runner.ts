@@ -1,14 +1,16 @@
-import { reviveClosure } from '../closure/index.ts'
+import { crc32 } from 'node:zlib'
+import { reviveClosure, type ReviveContext } from '../closure/index.ts'
 import type { Plan } from '../plan.ts'
 import type { TaskInput, TaskOutcome, TaskPorts } from '../task.ts'
 import { StageCode } from './stage-code.ts'
 import { failedOutcome } from './task-error.ts'
 import { TaskContext } from './task-context.ts'
 import { TaskRun } from './task-run.ts'
+import { TaskShared } from './task-shared.ts'
 
 export interface TaskRunnerOptions {
   /** Makes the function of a captured closure, anew with each call. @default reviveClosure */
-  revive?: (closure: Uint8Array) => Function
+  revive?: (closure: Uint8Array, context: ReviveContext) => Function
 }
 
 /** Numbers the runners of a thread, so that no two of them give a loop the same text. */
@@ -19,8 +21,8 @@ let runners = 0
  * until the job ends. The same plan and input give the same bytes on every peer.
  */
 export class TaskRunner {
-  readonly #revive: (closure: Uint8Array) => Function
-  readonly #jobs = new Map<string, StageCode>()
+  readonly #revive: (closure: Uint8Array, context: ReviveContext) => Function
+  readonly #jobs = new Map<string, { code: StageCode; shared: TaskShared }>()
   readonly #number = runners++
 
   constructor(options: TaskRunnerOptions = {}) {
@@ -30,10 +32,13 @@ export class TaskRunner {
   /** Never rejects: whatever goes wrong is in the outcome. */
   async runTask(jobKey: string, plan: Plan, input: TaskInput, ports: TaskPorts): Promise<TaskOutcome> {
     const scope = `${this.#number}:${jobKey}:${input.id.stage}`
-    const environment = { ports, code: this.#codeOf(jobKey), scope, revive: this.#revive }
+    const { code, shared } = this.#jobOf(jobKey)
+    const revive = (closure: Uint8Array): Function => this.#revive(closure, { shared })
+    const environment = { ports, code, scope, revive }
+    shared.begin(ports)
     const context = new TaskContext(plan, input, environment)
     try {
-      return await new TaskRun(context).run()
+      return withUpdates(await new TaskRun(context).run(), shared.updates())
     } catch (error) {
       return failedOutcome(error, input)
     } finally {
@@ -46,9 +51,20 @@ export class TaskRunner {
     this.#jobs.delete(jobKey)
   }
 
-  #codeOf(jobKey: string): StageCode {
-    let code = this.#jobs.get(jobKey)
-    if (code === undefined) this.#jobs.set(jobKey, (code = new StageCode()))
-    return code
+  #jobOf(jobKey: string): { code: StageCode; shared: TaskShared } {
+    let job = this.#jobs.get(jobKey)
+    if (job === undefined) this.#jobs.set(jobKey, (job = { code: new StageCode(), shared: new TaskShared() }))
+    return job
   }
+}
+
+/** What was added to accumulators goes the way of the rows, so that both count or neither does. */
+function withUpdates(outcome: TaskOutcome, updates: Uint8Array | undefined): TaskOutcome {
+  if (updates === undefined || outcome.type === 'failed') return outcome
+  if (outcome.type !== 'result') return { ...outcome, updates }
+  const bytes = new Uint8Array(outcome.bytes.byteLength + updates.byteLength)
+  bytes.set(outcome.bytes)
+  bytes.set(updates, outcome.bytes.byteLength)
+  const checksum = crc32(updates, outcome.checksum)
+  return { ...outcome, bytes, checksum, updateBytes: updates.byteLength }
 }
