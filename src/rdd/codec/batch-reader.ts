@@ -1,5 +1,8 @@
 import { align, malformed } from './batch-format.ts'
 
+/** The last of eight groups of 7 bits; nothing counted here is larger. */
+const COUNT_SCALE_MAX = 0x80 ** 7
+
 /** Reads one batch with every length checked against its end. Positions are relative to the batch's start. */
 export class BatchReader {
   readonly #bytes: Buffer
@@ -64,6 +67,35 @@ export class BatchReader {
   utf16(sizeBytes: number): string {
     const at = this.#take(sizeBytes, 1)
     return this.#bytes.toString('ucs2', at, at + sizeBytes)
+  }
+
+  /** What ByteWriter.count writes. */
+  count(): number {
+    let value = 0
+    for (let scale = 1; scale <= COUNT_SCALE_MAX; scale *= 0x80) {
+      const byte = this.byte()
+      value += (byte & 0x7f) * scale
+      if (byte < 0x80) return value
+    }
+    throw malformed('a number without end')
+  }
+
+  /** How many things of at least a byte each follow. */
+  countOfRest(): number {
+    const value = this.count()
+    if (value > this.remainingBytes) throw malformed(`${value} values in ${this.remainingBytes} bytes`)
+    return value
+  }
+
+  float64(): number {
+    return this.#bytes.readDoubleLE(this.#take(8, 1))
+  }
+
+  /** What ByteWriter.countedText writes. */
+  countedText(): string {
+    const size = this.count()
+    const sizeBytes = Math.floor(size / 2)
+    return size % 2 === 0 ? this.utf8(sizeBytes) : this.utf16(sizeBytes)
   }
 
   /** A copy, so that nothing built from it can reach into the batch. */

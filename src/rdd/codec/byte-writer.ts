@@ -4,6 +4,9 @@ import { align, BATCH_BYTES_MAX } from './batch-format.ts'
 /** Space kept between batches; one huge batch must not hold its buffer for the life of the thread. */
 const KEPT_BYTES_MAX = 16 << 20
 
+/** Longer texts are left to the engine. Their length fits one byte. */
+const SHORT_TEXT_UNITS = 24
+
 /** A growing byte buffer with typed views. Positions are aligned relative to its start, zeros fill the gaps. */
 export class ByteWriter {
   #buffer: Buffer
@@ -62,6 +65,48 @@ export class ByteWriter {
   /** Back to an earlier length, to write something else there. */
   rewind(length: number): void {
     this.#length = length
+  }
+
+  /** A whole number from 0 to 2^53, in groups of 7 bits (LEB128). */
+  count(value: number): void {
+    let rest = value
+    while (rest >= 0x80) {
+      this.byte((rest % 0x80) | 0x80)
+      rest = Math.floor(rest / 0x80)
+    }
+    this.byte(rest)
+  }
+
+  float64(value: number): void {
+    this.#buffer.writeDoubleLE(value, this.#take(8, 1))
+  }
+
+  /** A text with its length before it, the same bytes for the same text (tagged-format.ts). */
+  countedText(text: string): void {
+    if (text.length > SHORT_TEXT_UNITS || !this.#shortAscii(text)) this.#anyText(text)
+  }
+
+  /** Unit by unit, which is faster than a call into the engine. False, and nothing written, when it is not all ASCII. */
+  #shortAscii(text: string): boolean {
+    const start = this.#length
+    this.byte(2 * text.length)
+    const at = this.#take(text.length, 1)
+    for (let i = 0; i < text.length; i++) {
+      const unit = text.charCodeAt(i)
+      if (unit >= 0x80) {
+        this.#length = start
+        return false
+      }
+      this.#buffer[at + i] = unit
+    }
+    return true
+  }
+
+  #anyText(text: string): void {
+    const wellFormed = text.isWellFormed()
+    const sizeBytes = wellFormed ? Buffer.byteLength(text) : 2 * text.length
+    this.count(2 * sizeBytes + (wellFormed ? 0 : 1))
+    this.text(text, wellFormed ? 'utf8' : 'ucs2', sizeBytes)
   }
 
   bytes(bytes: Uint8Array): void {

@@ -1,4 +1,3 @@
-import { deserialize } from 'node:v8'
 import type { BatchReader } from './batch-reader.ts'
 import {
   COLUMN,
@@ -9,6 +8,7 @@ import {
   TEXT,
   TUPLE_ARITY_MAX,
 } from './batch-format.ts'
+import { readTagged } from './decode-tagged.ts'
 import { objectBuilder, tupleBuilder } from './row-builder.ts'
 
 /** A decoded column: its values, and a letter for what holds them. */
@@ -43,7 +43,7 @@ export function readColumn(reader: BatchReader, count: number, depth: number): C
     case COLUMN.object:
       return { values: readObjects(reader, count, depth), kind: 'a' }
     case COLUMN.any:
-      return { values: readAny(reader, count), kind: 'a' }
+      return { values: readTagged(reader, count), kind: 'a' }
     default:
       throw malformed(`a column of unknown kind ${kind}`)
   }
@@ -119,20 +119,6 @@ function readText(reader: BatchReader, encoding: number, sizeBytes: number): str
   if (encoding === TEXT.utf8) return reader.utf8(sizeBytes)
   if (encoding === TEXT.utf16) return reader.utf16(sizeBytes)
   throw malformed(`text in unknown encoding ${encoding}`)
-}
-
-/** From a private copy: typed arrays that v8 makes look into the bytes they were made from. */
-function readAny(reader: BatchReader, count: number): unknown[] {
-  const bytes = reader.copy(reader.uint32())
-  let values: unknown
-  try {
-    values = deserialize(bytes)
-  } catch (error) {
-    throw malformed(`a column of mixed values: ${String(error)}`)
-  }
-  if (!Array.isArray(values) || values.length !== count)
-    throw malformed(`a column of mixed values is not ${count} long`)
-  return values
 }
 
 function checkDepth(depth: number): void {

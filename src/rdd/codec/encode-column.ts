@@ -1,4 +1,5 @@
-import { serialize } from 'node:v8'
+import { types } from 'node:util'
+import { hasCode } from '../../base/errors.ts'
 import {
   BATCH_ROWS_MAX,
   COLUMN,
@@ -12,6 +13,8 @@ import {
   VERSION,
 } from './batch-format.ts'
 import { ByteWriter } from './byte-writer.ts'
+import { writeTagged } from './encode-tagged.ts'
+import { isRecord } from './record-value.ts'
 import { refusedRow } from './refused-row.ts'
 
 /**
@@ -77,7 +80,7 @@ function writeColumn(values: readonly unknown[], count: number, depth: number): 
   }
   if (typeof first === 'object' && depth < COLUMN_DEPTH_MAX) {
     if (Array.isArray(first)) return writeArrays(values, count, depth)
-    if (isPlain(first)) return writeObjects(values, count, depth)
+    if (isRecord(first)) return writeObjects(values, count, depth)
   }
   return writeClosed(values, count, depth)
 }
@@ -118,7 +121,8 @@ function writeNumbers(values: readonly unknown[], count: number): boolean {
       writer.rewind(start)
       return false
     }
-    floats[j] = value
+    // There are many NaN, and which one an operation gives depends on who compiled it.
+    floats[j] = Number.isNaN(value) ? Number.NaN : value
   }
   return true
 }
@@ -238,7 +242,7 @@ function writeObjects(values: readonly unknown[], count: number, depth: number):
   if (names.length > OBJECT_NAMES_MAX) return false
   for (let i = 0; i < count; i++) {
     const value = values[i]
-    if (typeof value !== 'object' || value === null || !isPlain(value) || !hasNames(value, names))
+    if (typeof value !== 'object' || value === null || !isRecord(value) || !hasNames(value, names))
       return false
   }
   const rows = values as readonly Record<string, unknown>[]
@@ -259,13 +263,16 @@ function writeObjects(values: readonly unknown[], count: number, depth: number):
 
 /** The same own names in the same order. Walks instead of listing: the engine caches the enumeration per shape. */
 function hasNames(value: object, names: readonly string[]): boolean {
+  if (Object.getPrototypeOf(value) !== Object.prototype) return hasOwnNames(value, names)
   let next = 0
   for (const name in value) if (name !== names[next++]) return false
   return next === names.length
 }
 
-function isPlain(value: object): boolean {
-  return Object.getPrototypeOf(value) === Object.prototype
+/** For instances of classes: walking would meet what they inherit. */
+function hasOwnNames(value: object, names: readonly string[]): boolean {
+  const own = Object.keys(value)
+  return own.length === names.length && own.every((name, i) => name === names[i])
 }
 
 /**
@@ -282,19 +289,15 @@ function writeClosed(values: readonly unknown[], count: number, depth: number): 
 function isClosed(value: unknown): boolean {
   if (typeof value !== 'object' || value === null)
     return typeof value !== 'function' && typeof value !== 'symbol'
-  const prototype: unknown = Object.getPrototypeOf(value)
-  return prototype === Date.prototype || ArrayBuffer.isView(value)
+  return types.isDate(value) || ArrayBuffer.isView(value)
 }
 
 function writeAny(values: readonly unknown[], count: number): void {
-  const batch = count === values.length ? values : values.slice(0, count)
-  let bytes: Buffer
-  try {
-    bytes = serialize(batch)
-  } catch (error) {
-    throw refusedRow(batch, error)
-  }
   writer.byte(COLUMN.any)
-  writer.uint32(bytes.length)
-  writer.bytes(bytes)
+  try {
+    writeTagged(writer, values, count)
+  } catch (error) {
+    if (hasCode(error, 'TOO_LARGE')) throw error
+    throw refusedRow(count === values.length ? values : values.slice(0, count), error)
+  }
 }

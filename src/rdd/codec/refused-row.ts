@@ -8,7 +8,7 @@ const SEARCH_DEPTH_MAX = 16
 export function refusedRow(rows: readonly unknown[], cause: unknown): ShoalError<'VALUE_REFUSED'> {
   const row = rows.findIndex(value => !travels(value))
   const found = row < 0 ? { path: '', value: undefined } : descend(rows[row], '', SEARCH_DEPTH_MAX)
-  const what = describe(found.value)
+  const what = cause instanceof RangeError ? 'nested deeper than the stack' : describe(found.value)
   const where = found.path === '' ? 'an element' : `an element's ${found.path.replace(/^\./, '')}`
   return new ShoalError(
     'VALUE_REFUSED',
