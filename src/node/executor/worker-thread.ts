@@ -60,6 +60,9 @@ interface Current {
 /** How often the heap of a running task is looked at: at a gigabyte a second, memory for a tenth of that is at risk. */
 const HEAP_LOOK_MS = 100
 
+/** Made once: an error with its stack for each task would cost more than a trivial task does. */
+const TASK_ENDED = new ShoalError('CANCELLED', { what: 'streams of an ended task' })
+
 /** One worker thread: runs one task at a time, and may die of it without hurting the peer. */
 export class WorkerThread {
   readonly #services: WorkerServices
@@ -270,7 +273,7 @@ export class WorkerThread {
     const current = this.#current
     if (current === undefined) return
     this.#current = undefined
-    current.abort.abort(new ShoalError('CANCELLED', { what: 'streams of an ended task' }))
+    current.abort.abort(TASK_ENDED)
     current.done.resolve(outcome)
   }
 

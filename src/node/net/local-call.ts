@@ -28,7 +28,8 @@ export async function localCall(call: LocalCall): Promise<ChannelReply> {
   using deadline = withDeadline(what, options.timeoutMs ?? 10_000, options.signal)
   const refused = abortReason(deadline, what)
   if (refused !== undefined) throw refused
-  const cancelled = new ShoalError('CANCELLED', { what: `${call.type} from ${call.from}` })
+  // Only when it is wanted: an error with its stack costs more than all the rest of a local call.
+  const cancelled = (): ShoalError => new ShoalError('CANCELLED', { what: `${call.type} from ${call.from}` })
   const handler = new AbortController()
   const answer = Promise.withResolvers<ChannelReply>()
   const request =
@@ -55,8 +56,8 @@ export async function localCall(call: LocalCall): Promise<ChannelReply> {
     request?.fail(handlers)
     handler.abort(handlers)
   }
-  const onCancel = (): void => stop(abortReason(options.signal, what)!, cancelled)
-  const onDeadline = (): void => stop(abortReason(deadline, what)!, cancelled)
+  const onCancel = (): void => stop(abortReason(options.signal, what)!, cancelled())
+  const onDeadline = (): void => stop(abortReason(deadline, what)!, cancelled())
   const unlose = call.onLost?.(stop)
   options.signal?.addEventListener('abort', onCancel, { once: true })
   deadline.addEventListener('abort', onDeadline, { once: true })
@@ -80,7 +81,7 @@ export async function localCall(call: LocalCall): Promise<ChannelReply> {
       source,
       windowBytes,
       idleTimeoutMs: bodyIdleTimeoutMs,
-      onCancel: () => handler.abort(cancelled),
+      onCancel: () => handler.abort(cancelled()),
       onSettled: settle,
     })
     // The caller has gone meanwhile: nobody will read it.
