@@ -61,6 +61,8 @@ export const JOB_LEADER = {
   inventoryBytesMax: 64 * 1024 * 1024,
   /** Starts and ends of jobs are gathered for so long before they go to the log, and what executors are to forget. */
   gatherMs: 250,
+  /** How long an executor may take to say whether it has the packages of a job; one that does not say it is asked again. */
+  packagesTimeoutMs: 2_000,
   /** Handing tasks over; an executor that takes longer is treated as gone. */
   runTimeoutMs: 10_000,
 } as const

@@ -52,6 +52,11 @@ export interface PeerOptions {
   /** Free space of the disk that is never given to blocks. @default 256 MiB */
   diskReserveBytes?: number
   /**
+   * Directory to find packages from that closures name: in its `node_modules`, or in those of the directories above.
+   * @default the working directory
+   */
+  packages?: string
+  /**
    * Obey orders to cut itself off from other peers or to call its disk full, for a while: of `shoal chaos`, on a mesh for
    * trying things out. @default false
    */

@@ -202,6 +202,7 @@ class RunningPeer implements Peer {
       {
         name: base.name,
         workers: options.workers ?? availableParallelism(),
+        ...(options.packages === undefined ? {} : { packages: options.packages }),
         dataDirectory: directory.path,
         outputDirectory: directory.outputPath,
         ...memoryBudget(options),

@@ -37,6 +37,8 @@ export const SCHEDULER = {
 } as const
 
 export const JOBS = {
+  /** Packages that the closures of one job may name; more is refused with the plan. */
+  packagesMax: 1_000,
   /** Ended jobs that stay listed; the oldest go first. */
   historyMax: 200,
   /** Starts and ends of jobs in one log entry; more go into the next. */

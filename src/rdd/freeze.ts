@@ -3,7 +3,7 @@ import type { AbortOptions } from '../base/deadline.ts'
 import { pack } from '../base/wire.ts'
 import { Accumulator } from './accumulator.ts'
 import { Broadcast } from './broadcast.ts'
-import { capture, encodeClosure, type SharedHandle } from './closure/index.ts'
+import { capture, encodeClosure, type PackageNeed, type SharedHandle } from './closure/index.ts'
 import { invalid } from './dataset.ts'
 import { partsOf } from './file-layout.ts'
 import type { JobLabels } from './job-groups.ts'
@@ -73,6 +73,8 @@ class Freezer {
   readonly #captured = new Map<UserFunction, number>()
   /** Broadcasts and accumulators that a closure refers to. */
   readonly #shared = new Map<Uint8Array, readonly SharedHandle[]>()
+  /** By name. */
+  readonly #packages = new Map<string, PackageNeed>()
 
   constructor(environment: DatasetEnvironment, options: FreezeOptions) {
     this.#environment = environment
@@ -97,9 +99,11 @@ class Freezer {
   }
 
   #sealed(root: NodeId, action: Action): Plan {
-    return this.#withShared(
+    const plan = this.#withShared(
       reachable({ version: 1, nodes: this.#nodes, closures: this.#closures, action }, root),
     )
+    const packages = [...this.#packages.values()].sort((a, b) => (a.name < b.name ? -1 : 1))
+    return packages.length === 0 ? plan : { ...plan, packages }
   }
 
   #withShared(plan: Plan): Plan {
@@ -404,6 +408,9 @@ class Freezer {
     const known = this.#captured.get(fn)
     if (known !== undefined) return known
     const captured = capture(fn, { ...this.#environment.capture, operator })
+    for (const need of captured.packages) {
+      if (need.version !== undefined || !this.#packages.has(need.name)) this.#packages.set(need.name, need)
+    }
     const bytes = encodeClosure(captured)
     const hash = sha256(bytes)
     let id = this.#hashes.indexOf(hash)

@@ -1,3 +1,10 @@
+export {
+  packageMissing,
+  Packages,
+  usePackagesOf,
+  type PackageLack,
+  type PackageNeed,
+} from './closure/index.ts'
 export { encodeRows, wholeBatchBytes } from './codec/index.ts'
 export * from './config.ts'
 export * from './context.ts'

@@ -3,6 +3,7 @@ import type { ErrorCode, WireError } from '../base/errors.ts'
 import { message } from '../base/transport.ts'
 import { JOBS } from './config.ts'
 import type { JobsCommand } from './jobs.machine.ts'
+import { packageNeeds } from './plan-codec.ts'
 import { broadcastRef } from './shared-messages.ts'
 
 /**
@@ -112,8 +113,14 @@ export const submitJob = message({
     planHash: z.string(),
     requester,
     accepted: z.array(count),
+    /** Those of the plan. */
+    packages: packageNeeds.exactOptional(),
   }),
-  reply: z.object({ term: count }),
+  reply: z.object({
+    term: count,
+    /** Of packages in other versions than the closures were captured with. */
+    warnings: z.array(z.string()).exactOptional(),
+  }),
 })
 
 export const cancelJob = message({
@@ -190,6 +197,8 @@ export const runTasks = message({
     save: z.object({ path: z.string(), format: z.enum(['lines', 'csv', 'binary']) }).exactOptional(),
     /** Name of the map outputs that the tasks make: `<session>/<fingerprint>`. */
     output: z.string().exactOptional(),
+    /** Packages that the plan's closures name, checked before the first task of the job. */
+    packages: packageNeeds.exactOptional(),
     stage,
     /** That the plan refers to: tasks begin when their peer has them. */
     broadcasts: z.array(broadcastRef).exactOptional(),
@@ -197,6 +206,24 @@ export const runTasks = message({
     tasks: z.array(z.object({ id: taskId, holders: z.record(z.string(), z.array(z.string())) })),
   }),
   reply: nothing,
+})
+
+/** Asked of every executor before a job whose closures name packages begins. */
+export const checkPackages = message({
+  name: 'rdd.job.packages',
+  from: 'peers',
+  request: z.object({ packages: packageNeeds }),
+  reply: z.object({
+    /** The peer's, for people. */
+    name: z.string(),
+    /** Where it looks for packages. */
+    directory: z.string(),
+    missing: z.array(
+      z.object({ name: z.string(), wanted: z.string().exactOptional(), have: z.string().exactOptional() }),
+    ),
+    /** Of other versions that ought to do. */
+    warnings: z.array(z.string()),
+  }),
 })
 
 export const fetchPlan = message({

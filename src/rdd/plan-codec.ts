@@ -129,10 +129,16 @@ const action: z.ZodType<Action> = z.discriminatedUnion('kind', [
   }),
 ])
 
+/** Also in messages: what the executors of a job are asked for. */
+export const packageNeeds = z
+  .array(z.object({ name: text, version: text.exactOptional() }))
+  .max(JOBS.packagesMax)
+
 const plan: z.ZodType<Plan> = z.object({
   version: z.literal(1),
   nodes: z.array(node).min(1),
   closures: z.array(bytes),
+  packages: packageNeeds.exactOptional(),
   action,
   only: z.array(count).exactOptional(),
   broadcasts: z.array(broadcastRef).exactOptional(),

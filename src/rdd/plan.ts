@@ -1,5 +1,7 @@
 import type { BroadcastRef } from './broadcast.ts'
 
+import type { PackageNeed } from './closure/index.ts'
+
 /**
  * The plan: what a job computes, as plain data. The requester freezes the lineage of an RDD into it once, when an action
  * is called; it is self-contained (file splits are resolved, closures captured, sort bounds sampled), so any leader can
@@ -166,6 +168,8 @@ export interface Plan {
   nodes: PlanNode[]
   /** Captured closures (closure/capture.ts, encoded), referenced by index. */
   closures: Uint8Array[]
+  /** Packages that closures name: every executor has them before its first task. Absent when there are none. */
+  packages?: PackageNeed[]
   action: Action
   /** Partitions of the last node to compute, ascending; all when absent. */
   only?: number[]

@@ -13,6 +13,7 @@ import {
   acceptResult,
   attemptKey,
   cancelTasks,
+  checkPackages,
   dropCached,
   encodeRows,
   fetchBuckets,
@@ -23,12 +24,15 @@ import {
   inventory,
   JOBS,
   moveRequester,
+  packageMissing,
+  Packages,
   partitionsKept,
   resultTaken,
   runTasks,
   unpackLocations,
   type EndedOutcome,
   type Inventory,
+  type PackageNeed,
   type Requester,
   type TaskId,
   type TaskInput,
@@ -80,6 +84,8 @@ export interface ExecutorOptions {
   tasksBytes: number
   /** Free space of the disk that tasks leave. */
   diskReserveBytes: number
+  /** Where packages that closures name are looked up. @default the working directory */
+  packages?: string
   /** Heap of a worker thread. */
   oldSpaceMb: number
 }
@@ -106,6 +112,7 @@ export class Executor {
   readonly #shuffles: ShuffleExchange
   readonly #results: ResultHandOver
   readonly #reports: TaskReports
+  readonly #packages: Packages
   readonly #jobs = new Map<string, Job>()
   /** What was taken on and has not ended. `started`: a thread has it or will; `cancelled`: nobody waits for its end. */
   readonly #running = new Map<string, { jobId: string; id: TaskId; started: boolean; cancelled: boolean }>()
@@ -115,6 +122,7 @@ export class Executor {
   constructor(ports: ExecutorPorts, options: ExecutorOptions) {
     this.#ports = ports
     this.#options = options
+    this.#packages = new Packages(options.packages)
     this.#store = new OutputStore({
       directory: options.outputDirectory,
       memoryBytesMax: options.outputBytes,
@@ -148,6 +156,7 @@ export class Executor {
         memoryBytes: options.tasksBytes,
         spillDirectory: options.outputDirectory,
         diskReserveBytes: options.diskReserveBytes,
+        packages: this.#packages.directory,
       },
       cached: () => this.#cache.entries(),
       log: ports.log,
@@ -220,6 +229,10 @@ export class Executor {
       }
       return {}
     })
+    transport.handle(checkPackages, ({ head }) => {
+      const { directory } = this.#packages
+      return { name: this.#options.name, directory, ...this.#packages.check(head.packages) }
+    })
     transport.handle(inventory, async ({ head }) => {
       this.#fence(head.term)
       return { head: { workers: this.#options.workers }, body: inChunks(pack(this.#inventory())) }
@@ -273,6 +286,7 @@ export class Executor {
     const shuffles = head.shuffles.map(unpackLocations)
     let job = this.#jobs.get(head.jobId)
     if (job === undefined) {
+      this.#requirePackages(head.packages)
       const plan =
         head.plan === undefined
           ? this.#fetchPlan(from, head.jobId, head.planHash)
@@ -309,6 +323,13 @@ export class Executor {
       }
       void this.#run(job, { jobId: head.jobId, input }, plan, head.output)
     }
+  }
+
+  /** @throws PACKAGE_MISSING before anything of the job runs */
+  #requirePackages(needs: readonly PackageNeed[] = []): void {
+    const [lack] = this.#packages.check(needs).missing
+    const peer = { id: this.#ports.transport.self, name: this.#options.name }
+    if (lack !== undefined) throw packageMissing(lack, this.#packages.directory, peer)
   }
 
   async #fetchPlan(from: PeerId, jobId: string, planHash: string): Promise<Uint8Array> {

@@ -1,7 +1,7 @@
 import { parentPort, threadId, workerData, type TransferListItem } from 'node:worker_threads'
 import { asBlockId, fromWire, ShoalError, toWire } from '../../base/index.ts'
 import { blockDataPath, readBlockFile } from '../../dht/index.ts'
-import { decodePlan, TaskRunner, type Plan, type TaskPorts } from '../../rdd/index.ts'
+import { decodePlan, TaskRunner, usePackagesOf, type Plan, type TaskPorts } from '../../rdd/index.ts'
 import { cacheKey } from './partition-cache.ts'
 import { MemoryGrants } from './memory-grants.ts'
 import { SpillFiles } from './spill-files.ts'
@@ -14,6 +14,7 @@ import type { FromWorker, ToWorker, WorkerSettings } from './worker-protocol.ts'
  */
 const settings = workerData as WorkerSettings
 const port = parentPort!
+usePackagesOf(settings.packages)
 const cancelFlag = new Int32Array(settings.cancelFlag)
 const grants = new MemoryGrants(settings.memoryCells, settings.memoryBytes)
 const spills = new SpillFiles({

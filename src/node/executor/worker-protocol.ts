@@ -24,6 +24,8 @@ export interface WorkerSettings {
   spillDirectory: string
   /** Free space of the disk that such files leave. */
   diskReserveBytes: number
+  /** Directory to find packages from that closures name. */
+  packages: string
   /** One Int32: 1 while the running task should stop. */
   cancelFlag: SharedArrayBuffer
 }

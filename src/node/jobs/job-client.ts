@@ -50,6 +50,7 @@ interface OpenJob {
   name: string
   plan: Uint8Array
   planHash: string
+  packages: Plan['packages']
   results: ResultQueue
   failed: PromiseWithResolvers<never>
   /** Aborts when the job is over: nothing of it may reach the leader or an executor later. */
@@ -75,6 +76,8 @@ export class JobClient implements JobRunner {
   readonly #listeners = new Set<(event: JobEvent) => void>()
   /** Words to the leader that a job is over, still on their way. */
   readonly #releases = new Set<Promise<void>>()
+  /** Warnings of packages that were passed on: one each. */
+  readonly #warned = new Set<string>()
   #seq = 0
   #timer: NodeJS.Timeout | undefined
   /** When a leader last answered. */
@@ -134,6 +137,7 @@ export class JobClient implements JobRunner {
       name: options.name ?? last.label,
       plan: bytes,
       planHash: createHash('sha256').update(bytes).digest('hex'),
+      packages: plan.packages,
       results: new ResultQueue(partitions, options.ordered),
       failed: Promise.withResolvers(),
       over: new AbortController(),
@@ -239,7 +243,7 @@ export class JobClient implements JobRunner {
   }
 
   async #submit(job: OpenJob): Promise<void> {
-    const { term } = await this.#access.callLeader(
+    const { term, warnings } = await this.#access.callLeader(
       submitJob,
       {
         jobId: job.jobId,
@@ -248,11 +252,17 @@ export class JobClient implements JobRunner {
         planHash: job.planHash,
         requester: this.#access.requester(),
         accepted: job.results.accepted(),
+        ...(job.packages === undefined ? {} : { packages: job.packages }),
       },
       { body: job.plan, signal: job.over.signal },
     )
     this.#heardMs = systemClock.nowMs()
     job.term = Math.max(job.term, term)
+    for (const warning of warnings ?? []) {
+      if (this.#warned.has(warning)) continue
+      this.#warned.add(warning)
+      process.emitWarning(warning, 'ShoalWarning')
+    }
   }
 
   /** A new leader that cannot be told within the caller's patience fails the job. */

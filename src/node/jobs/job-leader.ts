@@ -37,6 +37,7 @@ import {
   type JobProgress,
   type JobsCommand,
   type JobSpec,
+  type PackageNeed,
   type Action,
   type Plan,
   type Requester,
@@ -46,6 +47,7 @@ import {
 import { JOB_LEADER } from '../config.ts'
 import { collect, type Deliver } from '../relay.ts'
 import { CachedAt } from './cached-at.ts'
+import { checkExecutors } from './package-check.ts'
 
 export interface JobLeaderPorts {
   transport: Transport
@@ -141,6 +143,15 @@ export class JobLeader {
     this.#stopped = true
     this.#begun.resolve()
     clearInterval(this.#timer)
+  }
+
+  /**
+   * Before a job is submitted that this leader does not know yet. What differs but ought to do, as ready text.
+   * @throws PACKAGE_MISSING when an executor lacks a package that closures of the job name
+   */
+  async checkPackages({ jobId, packages }: { jobId: string; packages?: PackageNeed[] }): Promise<string[]> {
+    if (packages === undefined || this.#jobs.has(jobId)) return []
+    return await checkExecutors(Array.from(this.#executors, asPeerId), packages, this.#ports)
   }
 
   submit(submission: Submission, planBytes: Uint8Array): void {
@@ -418,6 +429,7 @@ export class JobLeader {
           shuffles: effect.shuffles.map(packLocations),
           tasks: effect.tasks,
           ...(first && job.planBytes.byteLength <= JOBS.inlinePlanBytes ? { plan: job.planBytes } : {}),
+          ...(job.plan.packages === undefined ? {} : { packages: job.plan.packages }),
           ...(isResult ? saved(action) : {}),
           ...(output === undefined ? {} : { output }),
         },
@@ -426,6 +438,12 @@ export class JobLeader {
     } catch (error) {
       const { jobId } = effect
       this.#ports.log.warn({ peer, jobId, error: toWire(error) }, 'tasks could not be handed over')
+      if (hasCode(error, 'PACKAGE_MISSING')) {
+        // It joined after the job began.
+        const outcome = { type: 'failed' as const, error: toWire(error) }
+        this.#stepAll(effect.tasks.map(({ id }) => ({ type: 'task-ended', peer, jobId, id, outcome })))
+        return
+      }
       if (hasCode(error, 'TOO_LARGE')) {
         // No other executor would take them either.
         this.#step({ type: 'job-cancelled', jobId, reason: error.message })

@@ -50,9 +50,10 @@ export class JobService {
         })
       }
       await this.#required().begun
+      const warnings = await this.#required().checkPackages(head)
       const leader = this.#required()
       leader.submit(head, plan)
-      return { term: leader.term }
+      return { term: leader.term, ...(warnings.length > 0 && { warnings }) }
     })
     transport.handle(cancelJob, ({ head }) => {
       this.#required().cancel(head.jobId, head.reason)

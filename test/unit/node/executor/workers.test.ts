@@ -51,6 +51,7 @@ const SETTINGS: PoolSettings = {
   memoryBytes: 1 << 28,
   spillDirectory: '/nowhere',
   diskReserveBytes: 0,
+  packages: '/nowhere',
 }
 
 const pools: WorkerPool[] = []
