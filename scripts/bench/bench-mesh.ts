@@ -40,12 +40,14 @@ export class BenchMesh implements AsyncDisposable {
     this.formedMs = parts.formedMs
   }
 
-  static async start(options: { peers: number; workers: number }): Promise<BenchMesh> {
+  /** @param options.memory Of each peer, as `--memory` takes it. */
+  static async start(options: { peers: number; workers: number; memory?: string }): Promise<BenchMesh> {
     const directory = mkdtempSync(join(tmpdir(), 'shoal-bench-'))
     running.add(directory)
     try {
-      const { peers: count, workers } = options
+      const { peers: count, workers, memory } = options
       const up = ['up', '--peers', String(count), '--workers', String(workers), '--dir', directory, '--json']
+      if (memory !== undefined) up.push('--memory', memory)
       const formedMs = await timeMs(() => shoal(up))
       const local = new MeshDirectory(join(directory, MESH_DIRECTORY))
       const peers = await local.peers()

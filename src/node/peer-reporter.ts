@@ -6,6 +6,7 @@ import { meshVitals, vitals, type PeerVitals, type ReportedPeer } from './report
 
 export interface ReporterParts extends StatusParts {
   runningTasks(): number
+  spilledBytes(): number
   /** Its budget, where it was given one. */
   memoryBytes: number | undefined
 }
@@ -92,6 +93,7 @@ export class PeerReporter implements Disposable {
       // The system counts in KiB.
       rssPeakBytes: process.resourceUsage().maxRSS * 1024,
       ...(memoryBytes === undefined ? {} : { memoryBytes }),
+      spilledBytes: this.#parts.spilledBytes(),
       appliedIndex,
       space,
       forgot,

@@ -294,6 +294,7 @@ class RunningPeer implements Peer {
     this.#reporter = new PeerReporter({
       ...statusParts,
       runningTasks: () => this.#executor.runningTasks,
+      spilledBytes: () => this.#executor.spilledBytes,
       memoryBytes: this.#options.memoryBytes,
     })
     this.#reporter.start()

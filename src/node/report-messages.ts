@@ -21,6 +21,8 @@ const peerVitals = z.object({
   rssPeakBytes: count,
   /** What it was told to live with beside what an idle peer takes, where it was told. */
   memoryBytes: count.optional(),
+  /** Written to disk for want of memory since the peer started: by tasks, and outputs that nobody had read yet. */
+  spilledBytes: count,
   appliedIndex: count,
   /** As in PeerStatus: `reserve` and `full` mean that it takes nothing but metadata, or nothing. */
   space: z.enum(['ok', 'low', 'reserve', 'full']),

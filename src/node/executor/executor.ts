@@ -118,6 +118,8 @@ export class Executor {
   readonly #running = new Map<string, { jobId: string; id: TaskId; started: boolean; cancelled: boolean }>()
   readonly #closing = new AbortController()
   #maxTerm = 0
+  /** By tasks that ended; outputs count for themselves. */
+  #tasksSpilledBytes = 0
 
   constructor(ports: ExecutorPorts, options: ExecutorOptions) {
     this.#ports = ports
@@ -258,6 +260,11 @@ export class Executor {
     return this.#running.size
   }
 
+  /** Written to disk for want of memory since the start. */
+  get spilledBytes(): number {
+    return this.#tasksSpilledBytes + this.#store.spilledBytes
+  }
+
   #inventory(): Inventory {
     const kept = this.#cache.entries()
     const sessions = new Set(this.#store.sessions())
@@ -365,6 +372,7 @@ export class Executor {
   ): Promise<EndedOutcome> {
     const { jobId } = task
     const { id } = task.input
+    if ('metrics' in outcome) this.#tasksSpilledBytes += outcome.metrics.spilledBytes
     switch (outcome.type) {
       case 'map-output': {
         const { bytes, offsets, checksum, metrics } = outcome

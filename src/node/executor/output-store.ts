@@ -37,6 +37,7 @@ export class OutputStore {
   readonly #peer: string
   #closed = false
   #memoryBytes = 0
+  #spilledBytes = 0
   #fileSeq = 0
   /** Writing to disk: one output at a time, so that none is written twice. */
   #spilling: Promise<void> = Promise.resolve()
@@ -51,6 +52,11 @@ export class OutputStore {
     this.#directory = options.directory
     this.#peer = options.peer
     this.#memoryBytesMax = options.memoryBytesMax
+  }
+
+  /** Outputs that went from memory to files since the start. */
+  get spilledBytes(): number {
+    return this.#spilledBytes
   }
 
   /** Empties the spill area of an earlier process. */
@@ -153,6 +159,7 @@ export class OutputStore {
       sealed.bytes = undefined
       sealed.file = file
       this.#memoryBytes -= bytes.byteLength
+      this.#spilledBytes += bytes.byteLength
     }
   }
 

@@ -4,9 +4,15 @@ import { blockDataPath, readBlockFile } from '../../dht/index.ts'
 import { decodePlan, TaskRunner, usePackagesOf, type Plan, type TaskPorts } from '../../rdd/index.ts'
 import { cacheKey } from './partition-cache.ts'
 import { MemoryGrants } from './memory-grants.ts'
+import { OutputCredit } from './output-credit.ts'
 import { SpillFiles } from './spill-files.ts'
 import { StreamInbox } from './stream-inbox.ts'
-import type { FromWorker, ToWorker, WorkerSettings } from './worker-protocol.ts'
+import {
+  OUTPUT_CREDIT_BYTES,
+  type FromWorker,
+  type ToWorker,
+  type WorkerSettings,
+} from './worker-protocol.ts'
 
 /**
  * Entry of a worker thread: runs one task at a time. Local blocks are read from disk right here; everything else comes
@@ -32,7 +38,7 @@ const inbox = new StreamInbox({
 })
 /** The file name of the running task's output, should it need one. */
 let keptFile = ''
-let outputTaken: PromiseWithResolvers<void> | undefined
+const output = new OutputCredit(OUTPUT_CREDIT_BYTES)
 
 function post(message: FromWorker, transfer: TransferListItem[] = []): void {
   port.postMessage(message, transfer)
@@ -57,10 +63,9 @@ const ports: TaskPorts = {
     post({ type: 'keep', fingerprint, partition, bytes: shared })
   },
   async writeOutput(chunk) {
-    outputTaken = Promise.withResolvers()
+    await output.take(chunk.byteLength)
     const bytes = new Uint8Array(chunk)
-    post({ type: 'output', bytes }, [bytes.buffer])
-    await outputTaken.promise
+    post({ type: 'output', task: output.task, bytes }, [bytes.buffer])
   },
   cancelled: () => Atomics.load(cancelFlag, 0) === 1,
   memoryLimitBytes: settings.memoryLimitBytes,
@@ -98,6 +103,7 @@ async function* readBlock(
 async function run(message: Extract<ToWorker, { type: 'run' }>): Promise<void> {
   let plan = plans.get(message.jobId)
   keptFile = message.keptFile
+  output.begin()
   try {
     if (plan === undefined) {
       if (message.plan === undefined)
@@ -106,6 +112,7 @@ async function run(message: Extract<ToWorker, { type: 'run' }>): Promise<void> {
       plans.set(message.jobId, plan)
     }
     const outcome = await runner.runTask(message.jobId, plan, message.input, ports)
+    if (outcome.type !== 'failed') await output.drained()
     post({ type: 'ended', outcome }, transferable(outcome))
   } catch (error) {
     post({ type: 'ended', outcome: { type: 'failed', error: toWire(error) } })
@@ -144,8 +151,11 @@ port.on('message', (message: ToWorker) => {
       inbox.fail(message.stream, fromWire(message.error))
       break
     case 'output-taken':
-      if (message.error === undefined) outputTaken?.resolve()
-      else outputTaken?.reject(fromWire(message.error))
+      output.taken(
+        message.task,
+        message.bytes,
+        message.error === undefined ? undefined : fromWire(message.error),
+      )
       break
   }
 })

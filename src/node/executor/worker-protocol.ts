@@ -9,6 +9,9 @@ import type { ShuffleLocations, TaskInput, TaskOutcome } from '../../rdd/index.t
 /** Bytes of one stream that may be on the way to a worker before it asks for more. */
 export const STREAM_CREDIT_BYTES = 4 * 1024 * 1024
 
+/** Bytes of a saved part that a worker may be ahead of what its peer has taken, so that both work at the same time. */
+export const OUTPUT_CREDIT_BYTES = 4 * 1024 * 1024
+
 export interface WorkerSettings {
   /** Holds this peer's blocks, for direct reads. */
   dataDirectory: string
@@ -43,7 +46,8 @@ export type ToWorker =
   | { type: 'chunk'; stream: number; bytes: Uint8Array; map?: number }
   | { type: 'end'; stream: number }
   | { type: 'error'; stream: number; error: WireError }
-  | { type: 'output-taken'; error?: WireError }
+  /** `task` as the `output` had it. */
+  | { type: 'output-taken'; task: number; bytes: number; error?: WireError }
 
 export type FromWorker =
   | { type: 'ended'; outcome: TaskOutcome }
@@ -55,4 +59,5 @@ export type FromWorker =
   | { type: 'keep'; fingerprint: string; partition: number; bytes: Uint8Array<SharedArrayBuffer> }
   /** A cached partition was read. */
   | { type: 'used'; fingerprint: string; partition: number }
-  | { type: 'output'; bytes: Uint8Array }
+  /** `task` numbers the tasks of the worker. */
+  | { type: 'output'; task: number; bytes: Uint8Array }

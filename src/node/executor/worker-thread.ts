@@ -53,6 +53,8 @@ interface Current {
   task: RunningTask
   done: PromiseWithResolvers<ThreadOutcome>
   abort: AbortController
+  /** What the task writes is handed on in order; never rejects. */
+  written: Promise<void>
   /** Credit of the streams that feed the task: bytes that may still be posted, and who waits for more. */
   streams: Map<number, { credit: number; wake: (() => void) | undefined; abort: AbortController }>
 }
@@ -120,7 +122,13 @@ export class WorkerThread {
   /** Settles with how the attempt ended; never rejects. */
   run(task: RunningTask, plan: Uint8Array): Promise<ThreadOutcome> {
     const done = Promise.withResolvers<ThreadOutcome>()
-    this.#current = { task, done, abort: new AbortController(), streams: new Map() }
+    this.#current = {
+      task,
+      done,
+      abort: new AbortController(),
+      streams: new Map(),
+      written: Promise.resolve(),
+    }
     Atomics.store(new Int32Array(this.#cancelFlag), 0, 0)
     const known = this.#plans.has(task.jobId)
     this.#plans.add(task.jobId)
@@ -219,7 +227,11 @@ export class WorkerThread {
         this.#services.usedPartition(message.fingerprint, message.partition)
         break
       case 'output':
-        if (current !== undefined) void this.#writeOutput(current, message.bytes)
+        if (current !== undefined) {
+          const { task, bytes } = message
+          // One chunk after the other.
+          current.written = current.written.then(() => this.#writeOutput(current, task, bytes))
+        }
         break
     }
   }
@@ -260,12 +272,15 @@ export class WorkerThread {
     }
   }
 
-  async #writeOutput(current: Current, bytes: Uint8Array): Promise<void> {
+  async #writeOutput(current: Current, task: number, bytes: Uint8Array): Promise<void> {
+    const taken = { type: 'output-taken', task, bytes: bytes.byteLength } as const
+    // Behind the end of its attempt it would begin a part file that nobody closes.
+    if (this.#current !== current) return
     try {
       await this.#services.writeOutput(current.task, bytes)
-      this.post({ type: 'output-taken' })
+      this.post(taken)
     } catch (error) {
-      this.post({ type: 'output-taken', error: toWire(error) })
+      this.post({ ...taken, error: toWire(error) })
     }
   }
 

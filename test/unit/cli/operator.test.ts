@@ -46,6 +46,7 @@ function vitals(given: Partial<PeerVitals> = {}, store: Partial<PeerVitals['stor
     rssBytes: 150 * MIB,
     rssPeakBytes: 170 * MIB,
     memoryBytes: 512 * MIB,
+    spilledBytes: 0,
     appliedIndex: 9,
     space: 'ok',
     forgot: false,
