@@ -178,8 +178,9 @@ class WatchedJob implements Disposable {
       this.#startedEarlier += this.#progress?.started ?? 0
       this.#progress = undefined
     }
-    if (event.type === 'ended') {
-      this.#waiting?.reject(event.error ?? new Error('the job was over before the peers could be killed'))
+    if (event.type === 'settled') {
+      const message = event.error?.message ?? 'the job was over before the peers could be killed'
+      this.#waiting?.reject(new Error(message))
     }
     if (event.type !== 'progress') return
     this.#progress = event.progress

@@ -67,6 +67,28 @@ export const JOB_LEADER = {
   runTimeoutMs: 10_000,
 } as const
 
+/** What a leader keeps on its disk of what happened to jobs. */
+export const EVENT_LOG = {
+  /** Events are gathered for so long; what a killed leader had not yet written is lost. */
+  writeEveryMs: 500,
+  /** Events made to text at once. */
+  writeEventsMax: 1_000,
+  /** Latest events of a running job that are kept in memory as well, for those who follow it. */
+  recentMax: 1_000,
+  /** A log of so many bytes is packed with zstd when its job ends. */
+  packBytesMin: 64 * 1024,
+  /** Files, and their bytes together; the oldest are removed. */
+  filesMax: 500,
+  bytesMax: 256 * 1024 * 1024,
+} as const
+
+export const EVENT_READER = {
+  /** Peers asked for their part of a job's events: the leader, the voters, then others. Few ever lead. */
+  peersMax: 16,
+  /** Between two looks at who leads, while nobody does or the leader does not answer. */
+  pauseMs: 250,
+} as const
+
 export const MESH_LOG = {
   /** Until the leader has told why it leads; without its answer there is only what the asked peer knows. */
   whyTimeoutMs: 2_000,

@@ -41,7 +41,8 @@ const meshRecord = z.object({
 
 /**
  * A peer's data directory, held exclusively until disposed of or the process ends:
- * `identity.key`, `mesh.key`, `mesh.json`, `meta/` (log and snapshots), `blocks/`, `output/` (of jobs).
+ * `identity.key`, `mesh.key`, `mesh.json`, `meta/` (log and snapshots), `blocks/`, `output/` (of jobs), `events/` (what happened to
+ * jobs that this peer led).
  */
 export class DataDirectory implements AsyncDisposable {
   /** As it was given. */
@@ -49,6 +50,8 @@ export class DataDirectory implements AsyncDisposable {
   readonly metaPath: string
   readonly blocksPath: string
   readonly outputPath: string
+  /** Made by who writes there. */
+  readonly eventsPath: string
   readonly #lock: ProcessLock
 
   private constructor(path: string, lock: ProcessLock) {
@@ -56,6 +59,7 @@ export class DataDirectory implements AsyncDisposable {
     this.metaPath = join(path, 'meta')
     this.blocksPath = join(path, 'blocks')
     this.outputPath = join(path, 'output')
+    this.eventsPath = join(path, 'events')
     this.#lock = lock
   }
 

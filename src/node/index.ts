@@ -1,6 +1,7 @@
+export type { JobEvent } from '../rdd/index.ts'
 export { attach, type AttachOptions } from './attach.ts'
 export { connect, type ConnectOptions } from './connect.ts'
-export type { JobEvent } from './jobs/job-client.ts'
+export type { JobEventsOptions, JobHistory } from './jobs/event-reader.ts'
 export type { ElectionView, JobListing, LeaderWhy, PeerStatus } from './log-messages.ts'
 export { MESH_DIRECTORY, MeshDirectory, type LocalPeer } from './mesh-directory.ts'
 export { Mesh, type MeshOptions } from './mesh.ts'

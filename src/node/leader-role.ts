@@ -1,6 +1,7 @@
 import { asBlockId, systemClock, type Logger, type PeerId, type Transport } from '../base/index.ts'
 import type { RepairDriver, RepairMember } from '../dht/index.ts'
 import type { MemberRecord, MembershipDriver } from '../gossip/index.ts'
+import type { EventLog } from './jobs/event-log.ts'
 import { JobLeader } from './jobs/job-leader.ts'
 import type { JobService } from './jobs/job-service.ts'
 import { MembersKeeper } from './members-keeper.ts'
@@ -14,6 +15,8 @@ export interface LeaderRoleParts {
   repair: RepairDriver
   jobs: JobService
   deliver: Deliver
+  /** Of the jobs that this peer leads. */
+  events: EventLog
   isAlive(peer: PeerId): boolean
   log: Logger
 }
@@ -42,7 +45,7 @@ export class LeaderRole {
   }
 
   lead(term: number): void {
-    const { transport, meshLog, repair, jobs, deliver, log } = this.#parts
+    const { transport, meshLog, repair, jobs, deliver, events, log } = this.#parts
     // Of an earlier term, when the end of that one was never heard.
     this.resign()
     log.info({ term }, 'this peer leads')
@@ -64,6 +67,7 @@ export class LeaderRole {
         listedAsRunning: () =>
           meshLog.state.jobs.list().flatMap(({ jobId, status }) => (status === 'running' ? [jobId] : [])),
         deliver,
+        events,
         clock: systemClock,
         log: log.child({ part: 'jobs' }),
       }),

@@ -1,9 +1,10 @@
 import { asPeerId, type AbortOptions, type Logger } from '../base/index.ts'
 import { asOfSchema, type AsOf } from '../dht/index.ts'
-import { cancelJob, DatasetContext } from '../rdd/index.ts'
+import { cancelJob, DatasetContext, type JobEvent } from '../rdd/index.ts'
 import { FileSystem } from './files/file-system.ts'
 import { chaosCut, chaosFill } from './chaos-orders.ts'
-import { JobClient, type JobEvent } from './jobs/job-client.ts'
+import { followJobEvents, jobHistory, type JobEventsOptions, type JobHistory } from './jobs/event-reader.ts'
+import { JobClient } from './jobs/job-client.ts'
 import {
   leaderWhy,
   listJobs,
@@ -157,7 +158,23 @@ export class Mesh extends DatasetContext implements AsyncDisposable {
     await this.#access.callLeader(cancelJob, { jobId, reason }, options)
   }
 
-  /** Told of starts, progress and ends of this mesh's own jobs. */
+  /**
+   * What happens to a job, in order, each event once: so far, or (`follow`) until it ends. Of any job of the mesh, running or
+   * remembered. docs/job-events.md says what there is. @throws JOB_UNKNOWN
+   */
+  jobEvents(jobId: string, options: JobEventsOptions = {}): AsyncIterable<JobEvent> {
+    return followJobEvents(this.#access, jobId, options)
+  }
+
+  /** All that is known of a job, with who may know more and does not answer. @throws JOB_UNKNOWN */
+  async jobHistory(jobId: string, options: AbortOptions = {}): Promise<JobHistory> {
+    return await jobHistory(this.#access, jobId, options)
+  }
+
+  /**
+   * Told of this mesh's own jobs as they run: starts, stages, failures, progress, ends; not of single tasks that go well, and of
+   * jobs that are over at once little but that. The whole is in `jobEvents`.
+   */
   onJobEvent(listener: (event: JobEvent) => void): Disposable {
     return this.#client.onEvent(listener)
   }

@@ -31,6 +31,8 @@ import { handlePlacementOrders } from './placement-orders.ts'
 import { DataDirectory } from './data-directory.ts'
 import { answerWhy } from './election-view.ts'
 import { Executor } from './executor/executor.ts'
+import { EventLog } from './jobs/event-log.ts'
+import { answerEvents } from './jobs/event-service.ts'
 import { JobService } from './jobs/job-service.ts'
 import { KnownAddresses } from './known-addresses.ts'
 import { LeaderRole, repairMember } from './leader-role.ts'
@@ -103,7 +105,8 @@ export async function createPeer(options: PeerOptions): Promise<Peer> {
     }),
   )
   const known = stack.use(new KnownAddresses(directory.path, log))
-  const peer = new RunningPeer({ options, directory, base, meshLog, store, known, log })
+  const events = stack.use(await EventLog.open({ directory: directory.eventsPath, log: log.child({ part: 'events' }) }))
+  const peer = new RunningPeer({ options, directory, base, meshLog, store, known, events, log })
   stack.defer(() => peer.close())
   await peer.start()
   peer.resources = stack.move()
@@ -150,8 +153,9 @@ class RunningPeer implements Peer {
     store: DiskBlockStore
     known: KnownAddresses
     log: Logger
+    events: EventLog
   }) {
-    const { options, directory, base, meshLog, store, known, log } = parts
+    const { options, directory, base, meshLog, store, known, events, log } = parts
     const { transport } = base
     this.#options = options
     this.#base = base
@@ -210,9 +214,11 @@ class RunningPeer implements Peer {
       },
     )
     this.#role = new LeaderRole({
+      events,
       transport,
       meshLog,
       membership: this.#membership,
+    answerEvents({ transport, events, leads: () => this.#jobs.leading?.term })
       repair: this.#repair,
       jobs: this.#jobs,
       deliver: this.#relay.deliver,

@@ -12,6 +12,7 @@ import {
   cancelJob,
   closeJob,
   fetchResult,
+  jobEvents,
   JOBS,
   jobUpdate,
   renewLease,
@@ -31,7 +32,7 @@ import { peerStatus } from './log-messages.ts'
 
 /** What a client may ask through its peer, of the leader or of an executor. */
 const TO_LEADER = table(submitJob, cancelJob, closeJob, renewLease, resultLost, unpersist)
-const TO_PEER = table(fetchResult, acceptResult, peerStatus)
+const TO_PEER = table(fetchResult, acceptResult, jobEvents, peerStatus)
 /** What peers may tell a client. */
 const TO_CLIENT = table(jobUpdate, resultReady)
 

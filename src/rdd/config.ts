@@ -36,6 +36,30 @@ export const SCHEDULER = {
   queueMs: 10,
 } as const
 
+/** What is told and kept of what happens to jobs. */
+export const JOB_EVENTS = {
+  /** Events of starts and good ends of tasks, for each job and leader; more are counted, and how many is said. */
+  taskEventsMax: 20_000,
+  /** Characters of an error in an event; the rest is cut. */
+  messageMax: 500,
+  /** Events in one message to the requester; older ones are dropped, and can be read from the log. */
+  pushedMax: 100,
+  /** Bytes of one answer to who reads a log; the rest is asked for again. */
+  replyBytesMax: 4 * 1024 * 1024,
+  /** How long a leader holds such an answer back when there is nothing new yet. */
+  waitMaxMs: 5_000,
+  /** A partition with so many times the median of its stage is called skewed… */
+  skewTimes: 5,
+  /** …in a stage with so many finished tasks: a median of fewer says nothing… */
+  skewTasksMin: 4,
+  /** …when it has so many records, bytes or ms: less slows nobody down… */
+  skewRecordsMin: 10_000,
+  skewBytesMin: 1024 * 1024,
+  skewTimeMinMs: 1_000,
+  /** …and of more than so many, the worst are named. */
+  skewReportedMax: 3,
+} as const
+
 export const JOBS = {
   /** Packages that the closures of one job may name; more is refused with the plan. */
   packagesMax: 1_000,

@@ -68,7 +68,7 @@ function writes(sink: Stage['sink'], node: NodeId): boolean {
 }
 
 /** Nodes that the tasks of a stage run through, ascending; a shuffle is where they begin to read. */
-function stageNodes(plan: Plan, stage: Stage): NodeId[] {
+export function stageNodes(plan: Plan, stage: Stage): NodeId[] {
   const seen = new Set<NodeId>([stage.root])
   for (let id = stage.root; id >= 0; id--) {
     const node = plan.nodes[id]!

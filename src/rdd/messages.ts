@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import type { ErrorCode, WireError } from '../base/errors.ts'
 import { message } from '../base/transport.ts'
-import { JOBS } from './config.ts'
+import { JOB_EVENTS, JOBS } from './config.ts'
 import type { JobsCommand } from './jobs.machine.ts'
 import { packageNeeds } from './plan-codec.ts'
 import { broadcastRef } from './shared-messages.ts'
@@ -64,6 +64,11 @@ const metrics = z.object({
   spilledRecords: z.number(),
   peakBytes: z.number(),
   largestGroup: z.number(),
+  largestKey: z.string().max(JOB_EVENTS.messageMax).exactOptional(),
+  recordsWritten: z.number().exactOptional(),
+  cpuMs: z.number().exactOptional(),
+  outputLines: count.exactOptional(),
+  outputSuppressed: count.exactOptional(),
 })
 
 const endedOutcome = z.discriminatedUnion('type', [
@@ -89,13 +94,6 @@ const endedOutcome = z.discriminatedUnion('type', [
   }),
   z.object({ type: z.literal('worker-died'), error: wireError }),
 ])
-
-const progress = z.object({
-  stages: z.array(z.object({ id: count, tasks: count, done: count, running: count })),
-  started: count,
-  retried: count,
-  executors: count,
-})
 
 const nothing: z.ZodType<object> = z.object({})
 
@@ -174,7 +172,8 @@ export const jobUpdate = message({
     /** Of the leader that says so: one that was deposed without knowing it yet is not believed. */
     term: count,
     state: z.enum(['running', 'done', 'failed']),
-    progress: progress.exactOptional(),
+    /** What has happened since the last one (`JobEvent`): those of an unknown type are passed over. */
+    events: z.array(z.unknown()).max(JOB_EVENTS.pushedMax).exactOptional(),
     error: wireError.exactOptional(),
   }),
   reply: nothing,

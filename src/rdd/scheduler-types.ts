@@ -108,3 +108,5 @@ export type SchedulerEffect =
   /** Executors drop what they keep for the job, but for its map outputs, which belong to the session. */
   | { type: 'forget-job'; jobId: string; peers: string[] }
   | { type: 'forget-session'; session: string; peers: string[] }
+  /** Nothing to do, something to say: a map output came out different, so this stage of the job, which reads it, starts again. */
+  | { type: 'nondeterministic'; jobId: string; stage: number; shuffle: string }

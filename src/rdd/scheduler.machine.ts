@@ -307,6 +307,8 @@ export class Scheduler {
     seen.add(shuffle)
     for (const job of this.#jobs.values()) {
       for (const { stage, tasks } of job.readersOf(shuffle)) {
+        if (!job.finished)
+          this.#effects.push({ type: 'nondeterministic', jobId: job.spec.jobId, stage: stage.id, shuffle })
         if (stage.sink.kind === 'result') {
           if (job.hasBegunResults && !job.finished) this.#fail(job, nondeterministic(job.spec.jobId, shuffle))
           continue

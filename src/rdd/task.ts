@@ -66,6 +66,15 @@ export interface TaskMetrics {
   peakBytes: number
   /** Values of the largest group that was made: a partition far above the others has one heavy key, or many keys. */
   largestGroup: number
+  /** Its key as text, shortened. */
+  largestKey?: string
+  /** Rows of the map output or the result. */
+  recordsWritten?: number
+  /** Of the thread, in ms. */
+  cpuMs?: number
+  /** Lines written with console.log and the like that were passed on, and those that were too many. */
+  outputLines?: number
+  outputSuppressed?: number
 }
 
 /** How an attempt ended. */

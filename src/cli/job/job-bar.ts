@@ -22,7 +22,7 @@ export class JobBar implements Disposable {
 
   onEvent(event: JobEvent): void {
     if (!this.#isWatched) return
-    if (event.type === 'started') {
+    if (event.type === 'submitted') {
       this.#running.set(event.jobId, {
         name: event.name,
         startedMs: performance.now(),
@@ -37,7 +37,7 @@ export class JobBar implements Disposable {
     if (event.type === 'progress') job.progress = event.progress
     if (event.type === 'leader-changed') job.note = ', another peer leads now'
     if (event.type === 'reattached') job.note = ', attached to another peer now'
-    if (event.type === 'ended') {
+    if (event.type === 'settled') {
       this.#running.delete(event.jobId)
       if (this.#running.size === 0) this[Symbol.dispose]()
     }

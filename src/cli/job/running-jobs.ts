@@ -13,8 +13,8 @@ export class RunningJobs implements Disposable {
   constructor(mesh: Mesh, onEvent: (event: JobEvent) => void = () => {}) {
     this.#mesh = mesh
     this.#subscription = mesh.onJobEvent(event => {
-      if (event.type === 'started') this.#ids.add(event.jobId)
-      if (event.type === 'ended') this.#ids.delete(event.jobId)
+      if (event.type === 'submitted') this.#ids.add(event.jobId)
+      if (event.type === 'settled') this.#ids.delete(event.jobId)
       onEvent(event)
     })
   }

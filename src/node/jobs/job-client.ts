@@ -14,10 +14,12 @@ import {
 } from '../../base/index.ts'
 import {
   acceptResult,
+  asJobEvent,
   cancelJob,
   closeJob,
   encodePlan,
   fetchResult,
+  JOB_EVENT_VERSION,
   jobUpdate,
   renewLease,
   resultLost,
@@ -25,6 +27,7 @@ import {
   SCHEDULER,
   submitJob,
   unpersist,
+  type JobEvent,
   type JobProgress,
   type JobRunner,
   type PartialResult,
@@ -35,15 +38,6 @@ import { JOB_CLIENT } from '../config.ts'
 import type { MeshAccess } from '../mesh-access.ts'
 import { collect } from '../relay.ts'
 import { ResultQueue } from './result-queue.ts'
-
-export type JobEvent =
-  | { type: 'started'; jobId: string; name: string }
-  | { type: 'progress'; jobId: string; name: string; progress: JobProgress }
-  | { type: 'ended'; jobId: string; name: string; error?: Error; progress?: JobProgress }
-  /** Another leader took over; the job was told to it. */
-  | { type: 'leader-changed'; jobId: string; name: string }
-  /** The peer that one was attached to is gone; another one passes on the results. */
-  | { type: 'reattached'; jobId: string; name: string }
 
 interface OpenJob {
   jobId: string
@@ -104,9 +98,10 @@ export class JobClient implements JobRunner {
     this.#access.handle(jobUpdate, ({ head }) => {
       const job = this.#jobs.get(head.jobId)
       if (job === undefined || head.term < job.term) return {}
-      if (head.progress !== undefined) {
-        job.progress = head.progress
-        this.#emit({ type: 'progress', jobId: job.jobId, name: job.name, progress: head.progress })
+      for (const said of head.events ?? []) {
+        const event = asJobEvent(said)
+        if (event?.type === 'progress') job.progress = event.progress
+        if (event !== undefined) this.#emit(event)
       }
       if (head.state === 'failed' && head.error !== undefined) job.failed.reject(fromWire(head.error))
       return {}
@@ -117,7 +112,7 @@ export class JobClient implements JobRunner {
 
   #tellOfAll(type: 'leader-changed' | 'reattached'): void {
     for (const job of this.#jobs.values()) {
-      this.#emit({ type, jobId: job.jobId, name: job.name })
+      this.#emit({ ...stamp(job), type })
       void this.#tellLeader(job)
     }
   }
@@ -148,7 +143,7 @@ export class JobClient implements JobRunner {
     if (partitions.length === 0) return
     this.#jobs.set(job.jobId, job)
     this.#renewWhileOpen()
-    this.#emit({ type: 'started', jobId: job.jobId, name: job.name })
+    this.#emit({ ...stamp(job), type: 'submitted' })
     const onAbort = (): void => job.failed.reject(abortError(options.signal?.reason, job))
     if (options.signal?.aborted === true) onAbort()
     else options.signal?.addEventListener('abort', onAbort, { once: true })
@@ -167,10 +162,10 @@ export class JobClient implements JobRunner {
       this.#jobs.delete(job.jobId)
       if (this.#jobs.size === 0) this.#timer?.unref()
       this.#release(job, complete)
-      const ended: JobEvent = { type: 'ended', jobId: job.jobId, name: job.name }
-      if (failure !== undefined) ended.error = failure
-      if (job.progress !== undefined) ended.progress = job.progress
-      this.#emit(ended)
+      const settled: JobEvent = { ...stamp(job), type: 'settled' }
+      if (failure !== undefined) settled.error = pickError(failure)
+      if (job.progress !== undefined) settled.progress = job.progress
+      this.#emit(settled)
     }
   }
 
@@ -346,6 +341,23 @@ export class JobClient implements JobRunner {
     using deadline = withDeadline('telling the leader that jobs are over', JOB_CLIENT.closeTimeoutMs)
     await raceAbort(Promise.all(this.#releases), deadline).catch(() => undefined)
   }
+}
+
+/** Of what the requester itself says. */
+function stamp({ jobId, name, term }: OpenJob): {
+  v: typeof JOB_EVENT_VERSION
+  jobId: string
+  name: string
+  term: number
+  seq: number
+  timeMs: number
+} {
+  return { v: JOB_EVENT_VERSION, jobId, name, term, seq: 0, timeMs: Date.now() }
+}
+
+function pickError(error: Error): { code: string; message: string } {
+  const { code, message } = toWire(error)
+  return { code, message }
 }
 
 function abortError(reason: unknown, job: OpenJob): Error {

@@ -22,18 +22,22 @@ import {
   forgetSession,
   inventory,
   inventoryBody,
+  JOB_EVENTS,
   JOBS,
+  JobTracer,
   jobUpdate,
   moveRequester,
   NAME_MAX,
   packLocations,
   partitionInputs,
+  plannedStages,
   planStages,
   REASON_MAX,
   runTasks,
   Scheduler,
   SCHEDULER,
   type JobChange,
+  type JobEvent,
   type JobProgress,
   type JobsCommand,
   type JobSpec,
@@ -61,6 +65,8 @@ export interface JobLeaderPorts {
   /** Jobs that the replicated state lists as running. */
   listedAsRunning(): string[]
   deliver: Deliver
+  /** Keeps what is told of jobs. */
+  events: { append(events: readonly JobEvent[]): void; letGo(): void }
   clock: Clock
   log: Logger
 }
@@ -75,8 +81,8 @@ interface LedJob {
   spec: JobSpec
   /** Executors that have been sent the plan. */
   sentTo: Set<string>
-  /** The latest progress, while an earlier one is still on its way. */
-  update: { said: boolean; sending: boolean; next: JobProgress | undefined }
+  /** What the requester is yet to be told; while something is on its way to it, the latest progress waits. */
+  update: { said: boolean; sending: boolean; events: JobEvent[]; next: JobEvent | undefined }
 }
 
 export interface Submission {
@@ -96,6 +102,7 @@ export class JobLeader {
   readonly term: number
   readonly #ports: JobLeaderPorts
   readonly #scheduler: Scheduler
+  readonly #tracer: JobTracer
   readonly #jobs = new Map<string, LedJob>()
   readonly #executors = new Set<string>()
   readonly #asking = new Set<string>()
@@ -119,6 +126,7 @@ export class JobLeader {
     this.#ports = ports
     this.term = ports.term
     this.#scheduler = new Scheduler({ term: ports.term })
+    this.#tracer = new JobTracer({ term: ports.term })
     this.#tickedMs = ports.clock.nowMs()
   }
 
@@ -143,6 +151,7 @@ export class JobLeader {
     this.#stopped = true
     this.#begun.resolve()
     clearInterval(this.#timer)
+    this.#ports.events.letGo()
   }
 
   /**
@@ -168,6 +177,15 @@ export class JobLeader {
     if (known === undefined) {
       const name = submission.name.slice(0, NAME_MAX)
       const { client, relay } = requester
+      this.#tracer.announce({
+        jobId,
+        name,
+        leader: this.#ports.transport.self,
+        requester: client,
+        action: job.plan.action.kind,
+        resumed: submission.accepted.length > 0 || this.#ports.listedAsRunning().includes(jobId),
+        stages: plannedStages(job.plan, spec),
+      })
       this.#record({ type: 'job-start', jobId, name, requester: client, relay, planHash, agoMs: 0 })
     }
     this.#step({ type: 'job-submitted', job: spec })
@@ -257,7 +275,7 @@ export class JobLeader {
       plan,
       spec: this.#specOf(submission, plan),
       sentTo: new Set(),
-      update: { said: false, sending: false, next: undefined },
+      update: { said: false, sending: false, events: [], next: undefined },
     }
   }
 
@@ -372,7 +390,22 @@ export class JobLeader {
   #stepAll(events: readonly SchedulerEvent[]): void {
     if (this.#stopped) return
     const nowMs = this.#ports.clock.nowMs() - this.#stalledMs
-    for (const effect of this.#scheduler.stepAll(events, nowMs)) this.#perform(effect)
+    const effects = this.#scheduler.stepAll(events, nowMs)
+    const said = this.#tracer.trace(events, effects, { nowMs, epochMs: Date.now() })
+    if (said.length > 0) this.#tellOf(said)
+    for (const effect of effects) this.#perform(effect)
+  }
+
+  /** Keeps it, and has the requester told of what is not about a single task that went well. */
+  #tellOf(said: readonly JobEvent[]): void {
+    this.#ports.events.append(said)
+    for (const event of said) {
+      if (event.type === 'task-started') continue
+      if (event.type === 'task-ended' && (event.outcome === 'done' || event.outcome === 'cancelled')) continue
+      const waiting = this.#jobs.get(event.jobId)?.update.events
+      waiting?.push(event)
+      if (waiting !== undefined && waiting.length >= JOB_EVENTS.pushedMax) waiting.shift()
+    }
   }
 
   #perform(effect: SchedulerEffect): void {
@@ -383,9 +416,11 @@ export class JobLeader {
       case 'cancel-tasks':
         this.#tell(effect.peer, cancelTasks, { term: this.term, jobId: effect.jobId, ids: effect.ids })
         break
-      case 'progress':
-        this.#sendProgress(effect.jobId, effect.progress)
+      case 'progress': {
+        const event = this.#tracer.progress(effect, Date.now())
+        if (event !== undefined) this.#sendProgress(effect.jobId, event)
         break
+      }
       case 'job-done':
         this.#finish(effect.jobId, effect.progress)
         break
@@ -395,6 +430,9 @@ export class JobLeader {
       case 'forget-job':
         this.#jobs.delete(effect.jobId)
         for (const peer of effect.peers) this.#forget(peer, effect.jobId)
+        break
+      case 'nondeterministic':
+        // Said by the tracer; there is nothing to do.
         break
       case 'forget-session':
         for (const peer of effect.peers)
@@ -455,7 +493,7 @@ export class JobLeader {
   }
 
   /** At most one progress message of a job is on its way; the newest state goes next. */
-  #sendProgress(jobId: string, progress: JobProgress): void {
+  #sendProgress(jobId: string, progress: JobEvent): void {
     const job = this.#jobs.get(jobId)
     if (job === undefined) return
     if (job.update.sending) {
@@ -465,7 +503,8 @@ export class JobLeader {
     job.update.sending = true
     job.update.said = true
     const { epoch } = job.requester
-    const head = { jobId, epoch, term: this.term, state: 'running' as const, progress }
+    const events = [...job.update.events.splice(0), progress]
+    const head = { jobId, epoch, term: this.term, state: 'running' as const, events }
     void this.#ports
       .deliver(job.requester, jobUpdate, head)
       .catch(() => {})
@@ -482,9 +521,12 @@ export class JobLeader {
     if (job === undefined) return
     const tasks = progress.stages.reduce((sum, stage) => sum + stage.tasks, 0)
     this.#record({ type: 'job-end', jobId, status: 'done', tasks, retried: progress.retried })
-    // Who has seen no progress has no use for the last of it.
-    if (job.update.said)
-      this.#update(job, { jobId, epoch: job.requester.epoch, term: this.term, state: 'done', progress })
+    // Who has seen no progress has no use for the last of it, unless there is something to think about.
+    if (job.update.said || job.update.events.some(event => event.type === 'stage-ended' && event.skew)) {
+      const last = this.#tracer.progress({ type: 'progress', jobId, progress }, Date.now())
+      const events = [...job.update.events.splice(0), ...(last === undefined ? [] : [last])]
+      this.#update(job, { jobId, epoch: job.requester.epoch, term: this.term, state: 'done', events })
+    }
   }
 
   #failed(jobId: string, error: ReturnType<typeof toWire>): void {
@@ -492,7 +534,8 @@ export class JobLeader {
     if (job === undefined) return
     const status = error.code === 'JOB_CANCELLED' ? 'cancelled' : 'failed'
     this.#record({ type: 'job-end', jobId, status, reason: error.message.slice(0, REASON_MAX) })
-    this.#update(job, { jobId, epoch: job.requester.epoch, term: this.term, state: 'failed', error })
+    const events = job.update.events.splice(0)
+    this.#update(job, { jobId, epoch: job.requester.epoch, term: this.term, state: 'failed', error, events })
   }
 
   #update(job: LedJob, head: z.infer<typeof jobUpdate.request>): void {

@@ -65,6 +65,7 @@ function leaderOf(transport: MemoryTransport, live: string[]): JobLeader {
     livePeers: () => live.map(asPeerId),
     record: command => record(command),
     listedAsRunning: () => running,
+    events: { append: () => {}, letGo: () => {} },
     deliver: () => Promise.reject(new ShoalError('UNREACHABLE', { peer: 'client' })),
     clock: { nowMs: () => nowMs },
     log: silentLogger,

@@ -42,6 +42,7 @@ function lead(): JobLeader {
     livePeers: () => [],
     record: () => Promise.resolve(),
     listedAsRunning: () => [],
+    events: { append: () => {}, letGo: () => {} },
     deliver: () => Promise.reject(new Error('nobody there')),
     clock: { nowMs: () => 0 },
     log: silentLogger,
