@@ -25,6 +25,8 @@ export interface StartOptions {
   workers: number
   /** Bytes it may take. @default as the machine has */
   memory?: number
+  /** Folder to find packages from. @default the one that holds `.shoal` */
+  packages?: string
   /** It obeys `shoal chaos`. @default false */
   allowChaos?: boolean
   join: readonly string[]
@@ -45,6 +47,7 @@ export async function startPeer(directory: MeshDirectory, options: StartOptions)
   const args = ['peer', '--data', directory.dataDirectory(name), '--name', name, '--host', name, '--json']
   args.push('--workers', String(workers), '--log', logFile, ...join.flatMap(address => ['--join', address]))
   if (options.memory !== undefined) args.push('--memory', String(options.memory))
+  if (options.packages !== undefined) args.push('--packages', options.packages)
   if (options.allowChaos === true) args.push('--allow-chaos')
   const child = spawn(process.execPath, [PROGRAM, ...args], {
     cwd: dirname(directory.path),

@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs'
 import { mkdir } from 'node:fs/promises'
 import { availableParallelism } from 'node:os'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import { sleep } from '../base/deadline.ts'
 import { ShoalError } from '../base/errors.ts'
 import {
@@ -27,6 +27,7 @@ export interface UpOptions {
   workers?: number
   /** Bytes. */
   memory?: number
+  packages?: string
   dir?: string
   foreground?: boolean
   allowChaos?: boolean
@@ -64,6 +65,7 @@ export async function up(options: UpOptions, settings: Settings): Promise<void> 
         missing,
         workers,
         ...(options.memory === undefined ? {} : { memory: options.memory }),
+        ...(options.packages === undefined ? {} : { packages: resolve(options.packages) }),
         allowChaos: options.allowChaos === true,
         line,
         signal,
@@ -108,6 +110,7 @@ interface StartParts {
   missing: readonly string[]
   workers: number
   memory?: number
+  packages?: string
   allowChaos: boolean
   line: StatusLine
   signal: AbortSignal

@@ -31,6 +31,7 @@ export interface PeerProcessOptions {
   workers?: number
   /** Bytes. */
   memory?: number
+  packages?: string
   log?: string
   allowChaos?: boolean
 }
@@ -69,7 +70,7 @@ export async function runPeer(options: PeerProcessOptions, settings: Settings): 
 
   const join = await seedsOf(options, home)
   const meshKey = await keyOf(options, home)
-  const { allowChaos, name, listen, host, zone, weight, copyRate, workers, memory } = options
+  const { allowChaos, name, listen, host, zone, weight, copyRate, workers, memory, packages } = options
   const peer = await createPeer({
     dataDirectory: home.data,
     join,
@@ -85,6 +86,7 @@ export async function runPeer(options: PeerProcessOptions, settings: Settings): 
     ...(copyRate === undefined ? {} : { copyBytesPerSecond: copyRate * 2 ** 20 }),
     ...(workers === undefined ? {} : { workers }),
     ...(memory === undefined ? {} : { memoryBytes: memory }),
+    ...(packages === undefined ? {} : { packages: resolve(packages) }),
   })
   try {
     await register(peer, home)

@@ -37,6 +37,10 @@ export function peerCommand(): CommandType {
       'what it may take beside that of an idle peer, such as 512mb: for tasks, cached partitions and outputs (default: as the machine has)',
       byteCount('--memory', PEER.memoryBytesMin),
     )
+    .option(
+      '--packages <dir>',
+      'folder with the node_modules of packages that closures use (default: the working directory)',
+    )
     .option('--allow-chaos', 'obey `shoal chaos` when it cuts this peer off or fills its disk')
     .option('--log <file>', 'append the log to a file (default: stderr)')
   return shared(

@@ -19,6 +19,10 @@ export function upCommand(): CommandType {
       'memory of each, such as 512mb, beside that of an idle peer (default: as the machine has)',
       byteCount('--memory', PEER.memoryBytesMin),
     )
+    .option(
+      '--packages <dir>',
+      'folder with the node_modules of packages that closures use (default: the folder that holds .shoal)',
+    )
     .option('--dir <dir>', 'folder that holds .shoal (default: the nearest above that has one, else here)')
     .option('--allow-chaos', 'let `shoal chaos` cut these peers off and fill their disks')
     .option('--foreground', 'stay, and stop them all on Ctrl-C')
