@@ -152,8 +152,8 @@ class RunningPeer implements Peer {
     meshLog: MeshLog
     store: DiskBlockStore
     known: KnownAddresses
-    log: Logger
     events: EventLog
+    log: Logger
   }) {
     const { options, directory, base, meshLog, store, known, events, log } = parts
     const { transport } = base
@@ -214,17 +214,17 @@ class RunningPeer implements Peer {
       },
     )
     this.#role = new LeaderRole({
-      events,
       transport,
       meshLog,
       membership: this.#membership,
-    answerEvents({ transport, events, leads: () => this.#jobs.leading?.term })
       repair: this.#repair,
       jobs: this.#jobs,
       deliver: this.#relay.deliver,
+      events,
       isAlive: peer => this.#isAlive(peer),
       log,
     })
+    answerEvents({ transport, events, leads: () => this.#jobs.leading?.term })
     this.#drainWatch = new DrainWatch({
       self: this.id,
       ...handlePlacementOrders({
