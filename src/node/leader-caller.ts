@@ -75,13 +75,28 @@ export class LeaderCaller {
         const now = this.#view.leader()
         return now !== undefined && now !== known && now !== leader
       }
+      // Nor one that fell silent, though nobody leads instead: by then the caller is to know.
+      const isLost = (): boolean => leader === known && this.#view.leader() === undefined
       if (leader !== undefined) {
         try {
-          return await this.#try(leader, type, head, options, isSuperseded)
+          return await this.#try(leader, type, head, {
+            ...options,
+            isGone: () => isSuperseded() || isLost(),
+            guessMs:
+              leader === known ? undefined : Math.max(untilMs - this.#clock.nowMs(), LEADER_CALL.retryMinMs),
+          })
         } catch (error) {
           if (!(error instanceof ShoalError) || !RETRYABLE.has(error.code)) throw error
-          if (hasCode(error, 'STALE_LEADER') && isSuperseded()) continue
-          if (this.#clock.nowMs() >= untilMs && !UNHEARD.has(error.code)) throw error
+          if (hasCode(error, 'STALE_LEADER') && (isSuperseded() || isLost())) {
+            // It may have seen the question, and somebody who leads later may carry it out.
+            heard = new ShoalError(
+              'UNKNOWN_OUTCOME',
+              { what: type.name },
+              `the leader fell silent before it answered ${type.name}`,
+            )
+            if (isSuperseded()) continue
+          }
+          if (leader === known && this.#clock.nowMs() >= untilMs && !UNHEARD.has(error.code)) throw error
           cause = error
           if (!UNHEARD.has(error.code)) heard = error
           if (hasCode(error, 'NOT_LEADER') && error.details.leader !== undefined) {
@@ -101,7 +116,8 @@ export class LeaderCaller {
           { cause },
         )
       }
-      await sleep(pauseMs * (0.5 + this.#random.next()), options)
+      const leftMs = Math.max(untilMs - this.#clock.nowMs(), 0)
+      await sleep(Math.min(leftMs, pauseMs * (0.5 + this.#random.next())), options)
       pauseMs = Math.min(pauseMs * 2, LEADER_CALL.retryMaxMs)
     }
   }
@@ -110,16 +126,32 @@ export class LeaderCaller {
     leader: PeerId,
     type: MessageType<Request, Reply>,
     head: Request,
-    options: LeaderCallOptions,
-    isSuperseded: () => boolean,
+    options: LeaderCallOptions & {
+      /** Whether somebody else leads by now, or nobody. */
+      isGone: () => boolean
+      /** Who is only said to lead may be cut off like the leader that was: if it is not known to lead by then, that was it. */
+      guessMs: number | undefined
+    },
   ): Promise<Reply> {
     using deadline = withDeadline(`${type.name} at the leader`, LEADER_CALL.tryTimeoutMs, options.signal)
     const superseded = new AbortController()
     const unwatch = this.#view.onLeader?.(() => {
-      if (!isSuperseded()) return
+      if (!options.isGone()) return
       const { term } = this.#view.quorum()
       superseded.abort(new ShoalError('STALE_LEADER', { term: term - 1, seen: term }))
     })
+    const guess =
+      options.guessMs === undefined
+        ? undefined
+        : setTimeout(() => {
+            if (this.#view.leader() === leader) return
+            superseded.abort(
+              new ShoalError('TIMEOUT', {
+                what: `${type.name} at a peer that may lead`,
+                timeoutMs: options.guessMs!,
+              }),
+            )
+          }, options.guessMs)
     const signal = AbortSignal.any([deadline, superseded.signal])
     const { body } = options
     try {
@@ -134,6 +166,7 @@ export class LeaderCaller {
       return reply.head
     } finally {
       unwatch?.()
+      clearTimeout(guess)
     }
   }
 }

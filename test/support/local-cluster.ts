@@ -161,12 +161,21 @@ export class LocalCluster implements AsyncDisposable {
 
   /** Attaches as a client to this peer, to the first of several that answers, or to any that runs. */
   async connect(...chosen: readonly (PeerProcess | undefined)[]): Promise<Mesh> {
+    return await this.connectWith({}, ...chosen)
+  }
+
+  /** @param options `waitMs: 0`: a client that passes on what its peer says, instead of asking again quietly. */
+  async connectWith(
+    options: { waitMs?: number },
+    ...chosen: readonly (PeerProcess | undefined)[]
+  ): Promise<Mesh> {
     const named = chosen.filter(peer => peer !== undefined)
     const peers = named.length === 0 ? this.running() : named
     const mesh = await attach({
       peers: peers.flatMap(({ addresses }) => [...addresses]),
       meshKey: this.key,
       timeoutMs: 20_000,
+      ...options,
     })
     this.#clients.add(mesh)
     return mesh

@@ -109,3 +109,45 @@ test('a leader that stands still is not waited for once another one leads, and t
   await expect.poll(() => signal.aborted).toBe(true)
   expect(listeners.size).toBe(0)
 })
+
+test('a leader that falls silent is not waited for, though nobody leads instead; a change that it may have seen is of unknown outcome', async () => {
+  for (const changes of [false, true]) {
+    const listeners = new Set<() => void>()
+    let leader: PeerId | undefined = 'b' as PeerId
+    const { caller, other, third } = mesh(() => leader, listeners)
+    const asked = Promise.withResolvers<void>()
+    other.handle(ask, () => {
+      asked.resolve()
+      return new Promise(() => {})
+    })
+    third.handle(ask, () => notLeader())
+    // By itself each try would wait for ten seconds.
+    const answer = caller.call(ask, {}, { waitMs: 300, changes, signal: AbortSignal.timeout(5_000) })
+    answer.catch(() => {})
+    await asked.promise
+    leader = undefined
+    for (const listener of listeners) listener()
+    await expect(answer).rejects.toMatchObject({
+      code: changes ? expect.stringMatching(/^(UNKNOWN_OUTCOME|TIMEOUT)$/) : 'NO_QUORUM',
+    })
+    expect(listeners.size).toBe(0)
+  }
+})
+
+test('a peer that is only guessed to know the leader, and is silent, does not hold up the answer', async () => {
+  const { caller, other, third } = mesh(() => undefined)
+  for (const silent of [other, third]) silent.handle(ask, () => new Promise(() => {}))
+  const options = { waitMs: 300, signal: AbortSignal.timeout(5_000) }
+  await expect(caller.call(ask, {}, options)).rejects.toMatchObject({ code: 'NO_QUORUM' })
+  // It may lead, and carry the change out later.
+  const change = caller.call(ask, {}, { ...options, changes: true })
+  await expect(change).rejects.toMatchObject({ code: 'TIMEOUT' })
+})
+
+test('a peer that another one calls the leader, and is silent, does not hold up the answer either', async () => {
+  const { caller, other, third } = mesh(() => undefined)
+  other.handle(ask, () => notLeader(third.self))
+  third.handle(ask, () => new Promise(() => {}))
+  const options = { waitMs: 300, signal: AbortSignal.timeout(5_000) }
+  await expect(caller.call(ask, {}, options)).rejects.toMatchObject({ code: 'NO_QUORUM' })
+})
