@@ -81,8 +81,8 @@ export interface BlockStore extends AsyncDisposable {
   busy(): number
   /** Tells of every block that is there, at once, and then of each that comes or goes. */
   onChange(listener: StoreListener): void
-  /** Tries the disk: false when it does not work at all; `failure` says so from then on. */
-  probe(): Promise<boolean>
+  /** Tries the disk where that block is or would be: false when it does not work; `failure` says so from then on. */
+  probe(blockId: BlockId): Promise<boolean>
   readonly failure: ShoalError | undefined
   onFailure(listener: (failure: ShoalError) => void): void
   /** Where the data file lies, for readers in worker threads (`readBlockFile`); the file may be gone by then. */

@@ -16,7 +16,7 @@ import type {
   StoreUsage,
 } from './block-store.ts'
 import { BLOCK_STORE_DEFAULTS, type BlockStoreOptions } from './config.ts'
-import { StoreDisk } from './store-disk.ts'
+import { PROBE_PREFIX, StoreDisk } from './store-disk.ts'
 import type { StoreFs } from './store-fs.ts'
 
 export interface DiskBlockStoreOptions extends Partial<BlockStoreOptions> {
@@ -111,6 +111,8 @@ export class DiskBlockStore implements BlockStore {
         const verifiedMs = names.has(sums) ? (await fs.stat(join(fan, sums))).mtimeMs : 0
         this.#enter(asBlockId(name), size, verifiedMs)
       } else if (name.endsWith(CHECKSUMS_SUFFIX) && !names.has(name.slice(0, -CHECKSUMS_SUFFIX.length))) {
+        await fs.unlink(join(fan, name))
+      } else if (name.startsWith(PROBE_PREFIX)) {
         await fs.unlink(join(fan, name))
       }
     }
@@ -290,8 +292,8 @@ export class DiskBlockStore implements BlockStore {
     this.#listeners.push(listener)
   }
 
-  async probe(): Promise<boolean> {
-    return this.#disk.probe()
+  async probe(blockId: BlockId): Promise<boolean> {
+    return this.#disk.probe(blockId)
   }
 
   onFailure(listener: (failure: ShoalError) => void): void {

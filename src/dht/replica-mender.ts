@@ -148,7 +148,7 @@ export class ReplicaMender {
       if (hasCode(error, 'CORRUPT_REPLICA')) return 'corrupt'
       if (hasCode(error, 'NOT_FOUND')) return store.has(blockId) ? 'corrupt' : 'missing'
       // One file that cannot be read is a corrupt replica; a disk that does not work is another matter.
-      if (hasCode(error, 'DISK_FAILED') && (await store.probe())) return 'corrupt'
+      if (hasCode(error, 'DISK_FAILED') && (await store.probe(blockId))) return 'corrupt'
       throw error
     }
   }

@@ -1,7 +1,9 @@
 import * as nodeFs from 'node:fs/promises'
 import { join } from 'node:path'
-import { ShoalError } from '../base/index.ts'
+import { asBlockId, ShoalError } from '../base/index.ts'
 import { diskError } from './block-file.ts'
+import { BLOCK_ID_PATTERN } from './block-id.ts'
+import { fanOf, fansOf } from './block-paths.ts'
 import type { StoreFile, StoreFs } from './store-fs.ts'
 
 export interface StoreDiskOptions {
@@ -16,6 +18,8 @@ export interface StoreDiskOptions {
 }
 
 const PROBE_BYTES = 4096
+/** A crash may leave one behind among the blocks. */
+export const PROBE_PREFIX = 'probe.'
 
 /** The disk under a block store: its answers as coded errors, its free space, and whether it works at all. */
 export class StoreDisk {
@@ -56,18 +60,19 @@ export class StoreDisk {
       const code = error instanceof Error && 'code' in error ? error.code : undefined
       if (code === 'ENOSPC' || code === 'EDQUOT') throw this.#full(0, error)
       const coded = diskError(error, operation, block, this.peer)
-      if (coded.code === 'DISK_FAILED') await this.probe()
+      if (coded.code === 'DISK_FAILED') await this.probe(block)
       throw coded
     }
   }
 
   /**
-   * Writes, syncs and reads a small file: true when the disk works, so that an error was of one file only.
-   * A full disk works. False sets `failure`, for good.
+   * Takes a small file the way of a block: written and synced in `tmp/`, moved among the blocks, that folder synced, and read. True when
+   * all of it works, so that an error was of one file only. A full disk works. False sets `failure`, for good.
+   * @param block in whose folder an error was seen; else any folder will do
    */
-  async probe(): Promise<boolean> {
+  async probe(block = ''): Promise<boolean> {
     if (this.#failure !== undefined) return false
-    this.#probing ??= this.#probe().finally(() => {
+    this.#probing ??= this.#probe(block).finally(() => {
       this.#probing = undefined
     })
     return this.#probing
@@ -89,14 +94,21 @@ export class StoreDisk {
     await directory.sync()
   }
 
-  async #probe(): Promise<boolean> {
-    const path = join(this.directory, 'tmp', `probe.${this.#probes++}`)
+  async #probe(block: string): Promise<boolean> {
+    const name = `${PROBE_PREFIX}${this.#probes++}`
+    const draft = join(this.directory, 'tmp', name)
+    const folder = BLOCK_ID_PATTERN.test(block)
+      ? fanOf(this.directory, asBlockId(block))
+      : fansOf(this.directory)[0]!
+    const path = join(folder, name)
     try {
       {
-        await using file = await this.fs.open(path, 'wx')
+        await using file = await this.fs.open(draft, 'wx')
         await writeAll(file, [new Uint8Array(PROBE_BYTES).fill(0x5a)])
         await file.datasync()
       }
+      await this.fs.rename(draft, path)
+      await this.syncDirectory(folder)
       const read = await this.fs.readFile(path)
       if (read.length !== PROBE_BYTES || read.some(byte => byte !== 0x5a)) {
         throw new Error('it gave other bytes back than were written')
@@ -117,7 +129,7 @@ export class StoreDisk {
       for (const listener of this.#listeners) listener(failure)
       return false
     } finally {
-      await this.fs.rm(path, { force: true }).catch(() => undefined)
+      for (const left of [draft, path]) await this.fs.rm(left, { force: true }).catch(() => undefined)
     }
   }
 

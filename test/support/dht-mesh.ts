@@ -110,8 +110,8 @@ export class WatchedStore implements BlockStore {
   onChange(listener: StoreListener) {
     this.disk.onChange(listener)
   }
-  probe() {
-    return this.disk.probe()
+  probe(blockId: BlockId) {
+    return this.disk.probe(blockId)
   }
   get failure() {
     return this.disk.failure

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import * as fs from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { join, sep } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { asFileId, ShoalError, type BlockId } from '../../../src/base/index.ts'
 import {
@@ -12,9 +12,12 @@ import {
   type DiskBlockStoreOptions,
   type StoreFs,
 } from '../../../src/dht/index.ts'
+import { fansOf } from '../../../src/dht/block-paths.ts'
+import { FaultyFs } from '../../support/faulty-fs.ts'
 
 const fileId = asFileId('0123456789abcdef'.repeat(2))
 const blockId = blockIdOf(fileId, 0, 'a1')
+const other = blockIdOf(fileId, 1, 'a1')
 
 let directory: string
 beforeEach(async () => {
@@ -296,6 +299,38 @@ describe('disk block store', () => {
     expect(await codeOf(() => store.write(blockId, chunked(sample(100), 10)))).toBe(expected)
     expect(store.has(blockId)).toBe(false)
     expect(await filesIn(directory)).toEqual([])
+  })
+
+  it('gives up a disk that fails only below blocks/, whatever tmp/ says; not for one file that cannot be read', async () => {
+    const disk = new FaultyFs()
+    await using store = await open({ fs: disk })
+    await store.write(blockId, chunked(sample(100), 10))
+    const gone: string[] = []
+    store.onChange((id, sizeBytes) => {
+      if (sizeBytes === undefined) gone.push(id)
+    })
+    const readable = disk.fail('EIO', (operation, path) => operation === 'open' && path.endsWith(blockId))
+    expect(await codeOf(() => collect(store.read(blockId)))).toBe('DISK_FAILED')
+    expect(store.failure).toBeUndefined()
+    readable()
+    expect(await filesIn(directory)).toHaveLength(2)
+    disk.fail('EIO', (operation, path) => operation === 'sync' && path.includes(`${sep}blocks${sep}`))
+    expect(await codeOf(() => store.write(other, chunked(sample(200), 10)))).toBe('DISK_FAILED')
+    expect(store.failure).toMatchObject({ code: 'DISK_FAILED', details: { operation: 'work at all' } })
+    expect(gone).toEqual([blockId])
+    expect(await codeOf(() => collect(store.read(blockId)))).toBe('DISK_FAILED')
+  })
+
+  it('removes the probes that a crash left among the blocks', async () => {
+    {
+      await using store = await open()
+      await store.write(blockId, chunked(sample(100), 10))
+    }
+    const left = join(fansOf(directory)[7]!, 'probe.3')
+    await fs.writeFile(left, 'x')
+    await using store = await open()
+    expect(store.list()).toEqual([blockId])
+    expect(await filesIn(directory)).toHaveLength(2)
   })
 
   it('writes all bytes even when the system writes them bit by bit', async () => {
