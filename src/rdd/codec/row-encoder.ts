@@ -89,6 +89,12 @@ export class PairEncoder {
   #chunks: Uint8Array[] = []
   #encodedBytes = 0
   #encodedRows = 0
+  #takenRows = 0
+
+  /** All that were ever appended. */
+  get rowsTotal(): number {
+    return this.#takenRows + this.#encodedRows + this.#count
+  }
 
   get heldBytes(): number {
     return this.#encodedBytes + this.#estimate
@@ -131,6 +137,7 @@ export class PairEncoder {
     const taken = { chunks: this.#chunks, rows: this.#encodedRows }
     this.#chunks = []
     this.#encodedBytes = 0
+    this.#takenRows += this.#encodedRows
     this.#encodedRows = 0
     return taken
   }

@@ -7,9 +7,10 @@ import type { TextLines } from './text-lines.ts'
 
 /** Where blocks come from: at once, or made of chunks of bytes that may have to be waited for. */
 export type BlockSource =
-  | { kind: 'blocks'; blocks: Iterable<Block> }
+  /** `made`: of what the task has read, and counted, already. */
+  | { kind: 'blocks'; blocks: Iterable<Block>; made?: true }
   /** One source after the other, each opened when the one before has ended. */
-  | { kind: 'parts'; parts: readonly (() => Promise<BlockSource>)[] }
+  | { kind: 'parts'; parts: readonly (() => Promise<BlockSource>)[]; made?: true }
   /** Made by functions that wait. `memory` is charged when they must be gathered first. */
   | { kind: 'stream'; blocks: AsyncIterable<Block>; memory: MemoryHolding }
   | {

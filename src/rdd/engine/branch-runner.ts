@@ -142,7 +142,7 @@ export class BranchRunner {
           const blocks = pulledBlocks(await this.#pull(input))
           return { kind: 'blocks', blocks } as const
         })
-        return { kind: 'parts', parts }
+        return { kind: 'parts', parts, made: true }
       }
       case 'zip':
         return this.#zipped(leaf, node, partition)
@@ -269,7 +269,8 @@ export class BranchRunner {
       iterators.push(new RowIterator(await this.#pull(input)))
     }
     const fn = this.#task.function(node.fn) as (sides: readonly RowIterator[], partition: unknown) => unknown
-    return { kind: 'blocks', blocks: returnedBlocks(fn(iterators, partition), operatorName(node)) }
+    const blocks = returnedBlocks(fn(iterators, partition), operatorName(node))
+    return { kind: 'blocks', blocks, made: true }
   }
 
   /** The right side is kept, as bytes: it is gone through once for every left element. */
@@ -280,7 +281,7 @@ export class BranchRunner {
     const bytes = rights.finish()
     this.#task.holding(operatorName(node)).grow(bytes.length)
     const lefts = await this.#pull(left)
-    return { kind: 'blocks', blocks: crossed(lefts, bytes) }
+    return { kind: 'blocks', blocks: crossed(lefts, bytes), made: true }
   }
 
   async #tabulated(
@@ -292,10 +293,9 @@ export class BranchRunner {
     const holdings = { keys: task.holding(operator), values: task.holding(operator) }
     const spilling = new SpillingTable(folding, holdings, () => task.checkCancelled())
     const state: GroupState = { table: spilling.table, spilling, valueBytes: 0, seen: 0 }
-    const { metrics } = task
     await fill(state, { block: () => spilling.measure(state) })
-    const blocks = spilling.finish(values => (metrics.largestGroup = Math.max(metrics.largestGroup, values)))
-    return { kind: 'blocks', blocks }
+    const blocks = spilling.finish((values, key) => task.countGroup(values, key))
+    return { kind: 'blocks', blocks, made: true }
   }
 
   async *#buckets(id: NodeId, partition: number): AsyncGenerator<Uint8Array, void, undefined> {

@@ -45,6 +45,13 @@ export class MapOutput {
     this.#openKept = openKept
   }
 
+  /** Pairs that were put in. */
+  get rows(): number {
+    let rows = 0
+    for (const bucket of this.buckets) rows += bucket.rowsTotal
+    return rows
+  }
+
   /** Encodes open batches, which lets go of the texts that their strings are slices of. */
   flush(): void {
     for (const bucket of this.buckets) bucket.flush()

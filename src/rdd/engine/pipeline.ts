@@ -66,7 +66,7 @@ export class Pipeline<State> {
     hooks: SinkHooks = {},
   ): Promise<void> {
     const last = await this.#throughHeads(source, context)
-    await drive(this.#last, last, state, context, last === source, hooks)
+    await drive(this.#last, last, state, context, last === source && isInput(source), hooks)
   }
 
   /** The same, as arrays of rows that are made as they are asked for. What comes asynchronously is gathered first. */
@@ -76,13 +76,13 @@ export class Pipeline<State> {
     context: PipelineContext,
   ): Promise<Iterable<readonly unknown[]>> {
     const last = await this.#throughHeads(source, context)
-    return rowChunks(this.#last, await blocksNow(last), context, last === source)
+    return rowChunks(this.#last, await blocksNow(last), context, last === source && isInput(source))
   }
 
   async #throughHeads(source: BlockSource, context: PipelineContext): Promise<BlockSource> {
     let current = source
     for (const { loop, step, keysOf } of this.#heads) {
-      const isSource = current === source
+      const isSource = current === source && isInput(source)
       if (step.op === 'sort') {
         const sort = new ExternalSort(context.holding(step.operator), keysOf!, step.ascending)
         const slice = (): undefined => sort.measure()
@@ -103,6 +103,11 @@ export class Pipeline<State> {
     }
     return current
   }
+}
+
+/** Its elements come from outside of the task: they are counted as read. */
+function isInput(source: BlockSource): boolean {
+  return !('made' in source)
 }
 
 type KeysOf = (rows: readonly unknown[]) => unknown[]

@@ -87,13 +87,15 @@ export interface TextState {
   /** Chunks to be written before the next slice. */
   chunks: Uint8Array[]
   bytes: number
+  /** Elements, where each is a line. */
+  lines: number
 }
 
 export const textSink: SinkCode = {
-  open: 'let text=state.text;',
+  open: 'let text=state.text,lines=0;',
   body: x =>
-    `text+=String(${x})+'\\n';if(text.length>=${ENGINE.saveChunkChars}){cutText(state,text);text='';}`,
-  close: 'state.text=text;',
+    `lines++;text+=String(${x})+'\\n';if(text.length>=${ENGINE.saveChunkChars}){cutText(state,text);text='';}`,
+  close: 'state.text=text;state.lines+=lines;',
   parts: { cutText },
 }
 

@@ -90,16 +90,16 @@ export class SpillingTable {
 
   /**
    * The keys and what they came to. The table is used up.
-   * @param onGroup Told of the number of values of a key, where values are listed.
+   * @param onGroup Told of the key with the most values, where values are listed, now and then.
    */
-  finish(onGroup: (values: number) => void): Iterable<Block> {
+  finish(onGroup: OnGroup): Iterable<Block> {
     const blocks = this.#finished(onGroup)
     return this.#waiting === undefined && this.#orders === undefined
       ? blocks
       : inParts(blocks, ENGINE.sliceElements)
   }
 
-  *#finished(onGroup: (values: number) => void): Generator<Block, void, undefined> {
+  *#finished(onGroup: OnGroup): Generator<Block, void, undefined> {
     const { table } = this
     const folding = this.#folding
     const heavy: Finished[] = []
@@ -335,12 +335,19 @@ function shownValue(folding: Folding, value: unknown): unknown {
   return folding.fromLists(lists)
 }
 
-function counted(block: Block, { lists }: Folding, onGroup: (values: number) => void): Block {
+type OnGroup = (values: number, key: unknown) => void
+
+function counted(block: Block, { lists }: Folding, onGroup: OnGroup): Block {
   if (lists === null) return block
   let most = 0
+  let at = 0
   for (let i = 0; i < block.end; i++) {
-    for (const list of lists(block.b[i])) if (list.length > most) most = list.length
+    for (const list of lists(block.b[i])) {
+      if (list.length <= most) continue
+      most = list.length
+      at = i
+    }
   }
-  onGroup(most)
+  if (most > 0) onGroup(most, block.a[at])
   return block
 }

@@ -1,3 +1,4 @@
+import { inspect } from 'node:util'
 import { ShoalError } from '../../base/errors.ts'
 import type { FunctionRef, Plan, PlanNode } from '../plan.ts'
 import type { TaskInput, TaskMetrics, TaskPorts } from '../task.ts'
@@ -42,6 +43,8 @@ export class TaskContext implements PipelineContext {
   readonly #memory: TaskMemory
   readonly #spill: TaskSpill
   readonly #startedMs = performance.now()
+  readonly #startedCpu = process.threadCpuUsage()
+  #largestKey: unknown
 
   constructor(plan: Plan, input: TaskInput, environment: TaskEnvironment) {
     this.plan = plan
@@ -71,6 +74,12 @@ export class TaskContext implements PipelineContext {
     this.metrics.recordsRead += elements
   }
 
+  countGroup(values: number, key: unknown): void {
+    if (values <= this.metrics.largestGroup) return
+    this.metrics.largestGroup = values
+    this.#largestKey = key
+  }
+
   holding(operator: string): ReturnType<TaskMemory['holding']> {
     return this.#memory.holding(operator)
   }
@@ -97,8 +106,12 @@ export class TaskContext implements PipelineContext {
     return this.once(`partitioner ${fingerprint}`, () => partitionFunction(by, ref => this.function(ref)))
   }
 
-  finishedMetrics(bytesWritten: number): TaskMetrics {
+  finishedMetrics(bytesWritten: number, recordsWritten: number): TaskMetrics {
     this.metrics.bytesWritten += bytesWritten
+    this.metrics.recordsWritten ??= recordsWritten
+    const { user, system } = process.threadCpuUsage(this.#startedCpu)
+    this.metrics.cpuMs = (user + system) / 1_000
+    if (this.metrics.largestGroup > 0) this.metrics.largestKey = shownKey(this.#largestKey)
     this.metrics.durationMs = performance.now() - this.#startedMs
     this.metrics.spilledBytes = this.#spill.bytes
     this.metrics.spilledRecords = this.#spill.records
@@ -111,4 +124,12 @@ export class TaskContext implements PipelineContext {
     this.#spill.closeAll()
     this.ports.reserveMemory(0)
   }
+}
+
+/** Enough of a key to know it by. */
+const KEY_CHARS_MAX = 80
+
+function shownKey(key: unknown): string {
+  const text = typeof key === 'string' ? key : inspect(key, { depth: 1, breakLength: Infinity })
+  return text.length <= KEY_CHARS_MAX ? text : `${text.slice(0, KEY_CHARS_MAX)}…`
 }

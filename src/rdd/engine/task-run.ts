@@ -46,7 +46,7 @@ export class TaskRun {
     const encoder = await this.#resultRows(branch)
     const { rows } = encoder
     const bytes = encoder.finish()
-    const metrics = this.#task.finishedMetrics(bytes.length)
+    const metrics = this.#task.finishedMetrics(bytes.length, rows)
     return { type: 'result', bytes, rows, checksum: crc32(bytes), metrics }
   }
 
@@ -111,13 +111,14 @@ export class TaskRun {
   }
 
   async #save(branch: Branch, name: string, sink: SinkCode): Promise<RowEncoder> {
-    const state: TextState = { text: '', chunks: [], bytes: 0 }
+    const state: TextState = { text: '', chunks: [], bytes: 0, lines: 0 }
     const slice = (): Promise<void> | undefined =>
       state.chunks.length === 0 ? undefined : this.#write(state)
     await this.#runner.drive(branch, { name, sink: () => sink, state, hooks: { slice } })
     cutText(state, state.text)
     await this.#write(state)
     this.#task.metrics.bytesWritten += state.bytes
+    this.#task.metrics.recordsWritten = state.lines
     return encoded([{ file: partFileName(this.#task.partition), bytes: state.bytes }])
   }
 
@@ -150,7 +151,7 @@ export class TaskRun {
       await this.#combined(branch, name, combine, output, operator)
     }
     const { content, sizeBytes, offsets, checksum } = output.finish()
-    const metrics = this.#task.finishedMetrics(sizeBytes)
+    const metrics = this.#task.finishedMetrics(sizeBytes, output.rows)
     return 'bytes' in content
       ? { type: 'map-output', bytes: content.bytes, offsets, checksum, metrics }
       : { type: 'map-file', file: content.file, sizeBytes, offsets, checksum, metrics }

@@ -139,7 +139,7 @@ describe('with less memory than the data takes', () => {
       }),
       { numRuns: 40 },
     )
-    expect(records, name).toBeGreaterThan(1000)
+    expect(records, name).toBeGreaterThan(300)
   })
 
   it('cogroup gives the same bytes', async () => {
@@ -157,7 +157,7 @@ describe('with less memory than the data takes', () => {
       ),
       { numRuns: 40 },
     )
-    expect(records).toBeGreaterThan(1000)
+    expect(records).toBeGreaterThan(300)
   })
 
   it('sort gives the same bytes: ascending and descending, equal keys in the order of the input', async () => {
@@ -174,7 +174,7 @@ describe('with less memory than the data takes', () => {
       }),
       { numRuns: 40 },
     )
-    expect(records).toBeGreaterThan(1000)
+    expect(records).toBeGreaterThan(300)
   })
 })
 
@@ -217,6 +217,7 @@ describe('one key with most of the data', () => {
     if (outcome.type !== 'result') throw new Error('no result')
     expect(outcome.metrics.spilledRecords).toBeGreaterThan(30_000)
     expect(outcome.metrics.largestGroup).toBeGreaterThan(30_000)
+    expect(outcome.metrics.largestKey).toBe('heavy')
     // By estimate: the limit, and what an operator may have beside it.
     expect(outcome.metrics.peakBytes).toBeLessThan(150_000)
   })

@@ -244,6 +244,8 @@ describe('task runner: actions', () => {
     expect(text).toBe(`1\nzwei\n${long}\n${long}\nnull\n1,2\n`)
     expect(ports.written.length).toBeGreaterThan(1)
     deepStrictEqual(rowsOf(outcome!), [{ file: 'part-00000', bytes: Buffer.byteLength(text) }])
+    if (outcome?.type !== 'result') throw new Error('no result')
+    expect(outcome.metrics.recordsWritten).toBe(6)
   })
 
   it('seals outcomes with the CRC-32 of their bytes and counts what it did', async () => {
@@ -253,6 +255,28 @@ describe('task runner: actions', () => {
     expect(outcome.rows).toBe(100)
     expect(outcome.metrics.recordsRead).toBe(100)
     expect(outcome.metrics.bytesWritten).toBe(outcome.bytes.length)
+    expect(outcome.metrics.recordsWritten).toBe(100)
+  })
+
+  it('counts what comes into the task as read, and not again what it makes of that', async () => {
+    const maker = new PlanMaker()
+    const pairs = Array.from({ length: 90 }, (_, i) => [i % 3 === 0 ? 'c' : 'ab'[i % 2], i])
+    const parent = maker.parallelize([pairs])
+    maker.node({
+      op: 'shuffle',
+      partitions: 1,
+      parent,
+      by: { kind: 'hash', partitions: 1 },
+      combine: { kind: 'group' },
+    })
+    const [outcome] = await runPlan(maker, { kind: 'collect' })
+    if (outcome?.type !== 'result') throw new Error('no result')
+    expect(outcome.metrics).toMatchObject({
+      recordsRead: 90,
+      recordsWritten: 3,
+      largestGroup: 30,
+      largestKey: 'c',
+    })
   })
 })
 
