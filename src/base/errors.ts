@@ -79,6 +79,8 @@ export interface ErrorDetails {
   ACCUMULATOR_READ: { accumulator: string }
   JOB_UNKNOWN: { job: string }
   JOB_CANCELLED: { job: string; reason: string }
+  /** Of a detached job: taken before, or its time is over. */
+  RESULT_GONE: { job: string }
   ALREADY_COMMITTED: { path: string; winner: string }
   SYNTAX_ERROR: { file: string; line?: number; reason: string }
   // Ours

@@ -148,3 +148,26 @@ export const PEER = {
   /** …and how long one may take. */
   drainViewMs: 30_000,
 } as const
+
+export const DETACHED_KEEPER = {
+  /** Sessions of detached jobs have no client: a third of the lease, as clients do. */
+  renewEveryMs: 5_000,
+  /** One thing that is to be done for a job: reading its plan from slow disks is the longest. */
+  dutyTimeoutMs: 60_000,
+  /** Before it is tried again. */
+  againMs: 500,
+  /** The same for a result whose time is over by wall clock, but perhaps not in log time. */
+  expireAgainMs: 60_000,
+  /** A job's directory that the log knows no job of: its client may be about to hand it over, for so long. */
+  orphanMs: 600_000,
+} as const
+
+export const DETACHED_CLIENT = {
+  /** Beyond what the peer was asked to wait, for an answer. */
+  answerTimeoutMs: 30_000,
+  /** A question whose peer was lost is asked so often, at any other peer… */
+  triesMax: 12,
+  /** …after a wait that doubles, up to the second: half a minute in all. */
+  againMs: 50,
+  againMaxMs: 5_000,
+} as const

@@ -1,7 +1,8 @@
 import { asBlockId, systemClock, type Logger, type PeerId, type Transport } from '../base/index.ts'
-import type { RepairDriver, RepairMember } from '../dht/index.ts'
+import type { FileService, RepairDriver, RepairMember } from '../dht/index.ts'
 import type { MemberRecord, MembershipDriver } from '../gossip/index.ts'
 import type { EventLog } from './jobs/event-log.ts'
+import { detachedPorts } from './jobs/detached-ports.ts'
 import { JobLeader } from './jobs/job-leader.ts'
 import type { JobService } from './jobs/job-service.ts'
 import { MembersKeeper } from './members-keeper.ts'
@@ -14,6 +15,7 @@ export interface LeaderRoleParts {
   membership: MembershipDriver
   repair: RepairDriver
   jobs: JobService
+  files: FileService
   deliver: Deliver
   /** Of the jobs that this peer leads. */
   events: EventLog
@@ -45,7 +47,7 @@ export class LeaderRole {
   }
 
   lead(term: number): void {
-    const { transport, meshLog, repair, jobs, deliver, events, log } = this.#parts
+    const { transport, meshLog, repair, jobs, files, deliver, events, log } = this.#parts
     // Of an earlier term, when the end of that one was never heard.
     this.resign()
     log.info({ term }, 'this peer leads')
@@ -65,7 +67,12 @@ export class LeaderRole {
         livePeers: () => this.#livePeers(),
         record: command => meshLog.proposeJob(command),
         listedAsRunning: () =>
-          meshLog.state.jobs.list().flatMap(({ jobId, status }) => (status === 'running' ? [jobId] : [])),
+          meshLog.state.jobs
+            .list()
+            .flatMap(({ jobId, status, detached }) =>
+              status === 'running' && detached === undefined ? [jobId] : [],
+            ),
+        detached: detachedPorts({ meshLog, files, log: log.child({ part: 'detached' }) }),
         deliver,
         events,
         clock: systemClock,

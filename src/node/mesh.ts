@@ -1,9 +1,10 @@
 import { asPeerId, type AbortOptions, type Logger } from '../base/index.ts'
 import { asOfSchema, type AsOf } from '../dht/index.ts'
-import { cancelJob, DatasetContext, type JobEvent } from '../rdd/index.ts'
+import { cancelJob, DatasetContext, type DetachedJob, type JobEvent } from '../rdd/index.ts'
 import { FileSystem } from './files/file-system.ts'
 import { chaosCut, chaosFill } from './chaos-orders.ts'
 import { followJobEvents, jobHistory, type JobEventsOptions, type JobHistory } from './jobs/event-reader.ts'
+import { DetachedClient } from './jobs/detached-client.ts'
 import { JobClient } from './jobs/job-client.ts'
 import {
   leaderWhy,
@@ -43,6 +44,7 @@ export class Mesh extends DatasetContext implements AsyncDisposable {
   readonly fs: FileSystem
   readonly #access: MeshAccess
   readonly #client: JobClient
+  readonly #detached: DetachedClient
   readonly #onClose: (() => Promise<void>) | undefined
 
   constructor(given: MeshAccess, log: Logger, options: MeshOptions & { onClose?: () => Promise<void> } = {}) {
@@ -57,15 +59,18 @@ export class Mesh extends DatasetContext implements AsyncDisposable {
       },
     })
     const { defaultPartitions, globals, onClose } = options
+    const detached = new DetachedClient(access, fs)
     super({
       runner: client,
       files: new MeshFiles(fs, access, client.session),
+      detacher: detached,
       ...(defaultPartitions === undefined ? {} : { defaultPartitions }),
       ...(globals === undefined ? {} : { globals }),
     })
     this.fs = fs
     this.#access = access
     this.#client = client
+    this.#detached = detached
     this.#onClose = onClose
   }
 
@@ -151,6 +156,11 @@ export class Mesh extends DatasetContext implements AsyncDisposable {
   /** Jobs that the mesh remembers, oldest first. */
   async jobs(options: AbortOptions = {}): Promise<JobListing[]> {
     return (await this.#access.callAttached(listJobs, {}, options)).head.jobs
+  }
+
+  /** A job that was handed over before, by whomever. `R` is what its action gives. */
+  detachedJob<R = unknown>(jobId: string): DetachedJob<R> {
+    return this.#detached.job<R>(jobId)
   }
 
   /** @throws JOB_UNKNOWN when it does not run. */

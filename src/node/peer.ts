@@ -11,6 +11,7 @@ import {
   systemRandom,
   toWire,
   withDeadline,
+  type FileId,
   type Logger,
   type PeerId,
 } from '../base/index.ts'
@@ -33,6 +34,7 @@ import { answerWhy } from './election-view.ts'
 import { Executor } from './executor/executor.ts'
 import { EventLog } from './jobs/event-log.ts'
 import { answerEvents } from './jobs/event-service.ts'
+import { answerDetached } from './jobs/detached-service.ts'
 import { JobService } from './jobs/job-service.ts'
 import { KnownAddresses } from './known-addresses.ts'
 import { LeaderRole, repairMember } from './leader-role.ts'
@@ -43,6 +45,7 @@ import { MeshLog } from './mesh-log.ts'
 import { Mesh } from './mesh.ts'
 import type { PeerTransport } from './net/index.ts'
 import { outputHandler } from './output-commits.ts'
+import { storePart } from './part-storage.ts'
 import type { PeerOptions } from './peer-options.ts'
 import { PeerReporter } from './peer-reporter.ts'
 import { statusOf } from './peer-status.ts'
@@ -105,7 +108,9 @@ export async function createPeer(options: PeerOptions): Promise<Peer> {
     }),
   )
   const known = stack.use(new KnownAddresses(directory.path, log))
-  const events = stack.use(await EventLog.open({ directory: directory.eventsPath, log: log.child({ part: 'events' }) }))
+  const events = stack.use(
+    await EventLog.open({ directory: directory.eventsPath, log: log.child({ part: 'events' }) }),
+  )
   const peer = new RunningPeer({ options, directory, base, meshLog, store, known, events, log })
   stack.defer(() => peer.close())
   await peer.start()
@@ -192,14 +197,7 @@ class RunningPeer implements Peer {
         transport,
         leader: () => meshLog.log.leader()?.peerId,
         readBlock: (blockId, range, holders, signal) => this.#readBlock(blockId, range, holders, signal),
-        putPart: async ({ path, format }, source) => {
-          const { fileId, blockCount, bytes } = await this.#files.writeOpen(path, source, {
-            format,
-            parents: true,
-            leaseMs: PEER.partLeaseMs,
-          })
-          return { file: `${fileId} ${blockCount}`, bytes }
-        },
+        putPart: (part, source) => storePart(this.#files, part, source),
         deliver: this.#relay.deliver,
         log: log.child({ part: 'executor' }),
       },
@@ -219,6 +217,7 @@ class RunningPeer implements Peer {
       membership: this.#membership,
       repair: this.#repair,
       jobs: this.#jobs,
+      files: this.#files,
       deliver: this.#relay.deliver,
       events,
       isAlive: peer => this.#isAlive(peer),
@@ -262,6 +261,8 @@ class RunningPeer implements Peer {
     this.#meshLog.onApplied(command => {
       if (command.part === 'gossip') this.#onMembersChanged()
       if (command.part === 'dht') this.#repair.onApplied(command.command)
+      if (command.part === 'dht' && command.command.type === 'commit-file')
+        this.#onFile(command.command.fileId)
     })
     this.#meshLog.onRestored(() => this.#onMembersChanged())
     this.#transport.setWantedPeers(() =>
@@ -282,6 +283,7 @@ class RunningPeer implements Peer {
     await this.#executor.start()
     this.#files.start()
     outputHandler(this.#transport, this.#meshLog)
+    answerDetached({ transport: this.#transport, meshLog: this.#meshLog })
     answerWhy({ transport: this.#transport, meshLog: this.#meshLog, name: this.name })
     const statusParts = {
       transport: this.#transport,
@@ -439,6 +441,13 @@ class RunningPeer implements Peer {
         if (role === 'client') this.#transport.send(peer, leaderChanged, { term: view.term })
       }
     }
+  }
+
+  /** Of an entry that may have been refused, for all that one knows here. */
+  #onFile(fileId: FileId): void {
+    const keeper = this.#jobs.leading?.detached
+    const path = keeper === undefined ? undefined : this.#meshLog.state.namespace.pathOf(fileId)
+    if (path !== undefined) keeper?.onFile(path)
   }
 
   #leaderHint(): { leader?: PeerId; term: number } {

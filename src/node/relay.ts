@@ -11,6 +11,7 @@ import {
   acceptResult,
   cancelJob,
   closeJob,
+  detachJob,
   fetchResult,
   jobEvents,
   JOBS,
@@ -19,6 +20,7 @@ import {
   resultLost,
   resultReady,
   submitJob,
+  takeResult,
   unpersist,
   type Requester,
 } from '../rdd/index.ts'
@@ -31,7 +33,16 @@ import { peerStatus } from './log-messages.ts'
  */
 
 /** What a client may ask through its peer, of the leader or of an executor. */
-const TO_LEADER = table(submitJob, cancelJob, closeJob, renewLease, resultLost, unpersist)
+const TO_LEADER = table(
+  submitJob,
+  cancelJob,
+  closeJob,
+  renewLease,
+  resultLost,
+  unpersist,
+  detachJob,
+  takeResult,
+)
 const TO_PEER = table(fetchResult, acceptResult, jobEvents, peerStatus)
 /** What peers may tell a client. */
 const TO_CLIENT = table(jobUpdate, resultReady)

@@ -12,7 +12,7 @@ export type LogCommand =
 export type LogResult = MemberResult | DhtResult | JobsResult | { ok: false; error: WireError }
 
 /** Version of the snapshot; an older peer refuses a newer one instead of misreading it. */
-const SNAPSHOT_VERSION = 2
+const SNAPSHOT_VERSION = 3
 
 /**
  * The one replicated state machine: the folders' sub-machines side by side. Every peer applies the same entries in the

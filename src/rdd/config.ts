@@ -77,6 +77,17 @@ export const JOBS = {
   partitionsMax: 100_000,
   /** …as is one whose RDDs have more together. */
   planPartitionsMax: 1_000_000,
+  /** Who asks how a detached job stands may have the answer wait so long for its end; then asks again. */
+  standingWaitMs: 10_000,
   /** Bytes of sealed results that a requester pulls ahead of the one it folds. */
   pullAheadBytes: 8 * 1024 * 1024,
+} as const
+
+export const DETACHED = {
+  /** A result waits so long to be taken, unless the job says otherwise… */
+  ttlMs: 86_400_000,
+  /** …and at most so long: what nobody takes is not kept for ever. */
+  ttlMaxMs: 30 * 86_400_000,
+  /** Detached jobs that run or whose results wait; one more is refused (BUSY): each has a record on every peer. */
+  jobsMax: 1_000,
 } as const

@@ -5,6 +5,7 @@ import { invalid, origin, partitionCount, type Pair, type Row } from './dataset.
 import type { CsvOptions } from './engine/csv-reader.ts'
 import type { ParquetOptions } from './engine/parquet-reader.ts'
 import type { DatasetEnvironment } from './environment.ts'
+import type { Detacher } from './detached-job.ts'
 import type { FileLayout } from './file-layout.ts'
 import { JobGroups } from './job-groups.ts'
 import type { FileResolver, JobRunner } from './job-runner.ts'
@@ -16,6 +17,8 @@ import { isParam, noAccumulator, SharedVariables } from './shared-variables.ts'
 export interface DatasetOptions {
   runner: JobRunner
   files: FileResolver
+  /** Takes on detached jobs. @default none: they are refused */
+  detacher?: Detacher
   /** Partitions of parallelize and range where the call names none: a constant, never who happens to be alive. @default 8 */
   defaultPartitions?: number
   /** Bytes of one captured closure before it is refused. @default 1 MiB */
@@ -35,7 +38,15 @@ export class DatasetContext {
   readonly #variables: SharedVariables
 
   constructor(options: DatasetOptions) {
-    const { runner, files, defaultPartitions = 8, maxClosureBytes, globals, onWarning = warn } = options
+    const {
+      runner,
+      files,
+      detacher,
+      defaultPartitions = 8,
+      maxClosureBytes,
+      globals,
+      onWarning = warn,
+    } = options
     this.#variables = new SharedVariables({
       globals,
       drop: (ref, generation, isDestroyed) => runner.dropBroadcast?.(ref, generation, isDestroyed),
@@ -44,6 +55,7 @@ export class DatasetContext {
     this.#environment = {
       runner: new JobGroups(runner, this.#variables),
       files,
+      detacher,
       defaultPartitions: partitionCount('defaultPartitions', defaultPartitions),
       capture: {
         ...(maxClosureBytes !== undefined && { maxBytes: maxClosureBytes }),

@@ -1,4 +1,5 @@
 import type { CaptureOptions } from './closure/index.ts'
+import type { Detacher } from './detached-job.ts'
 import type { JobGroups } from './job-groups.ts'
 import type { FileResolver } from './job-runner.ts'
 
@@ -7,6 +8,8 @@ export interface DatasetEnvironment {
   /** Runs jobs, and knows those under way by group and tag. */
   runner: JobGroups
   files: FileResolver
+  /** Takes on jobs that need no client; only a mesh does. */
+  detacher: Detacher | undefined
   /** Partitions of parallelize, range and (at least) textFile where the call names none. */
   defaultPartitions: number
   /** Limits of closures, and the global object of a REPL. */

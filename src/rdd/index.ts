@@ -5,9 +5,10 @@ export {
   type PackageLack,
   type PackageNeed,
 } from './closure/index.ts'
-export { encodeRows, wholeBatchBytes } from './codec/index.ts'
+export { decodeRows, encodeRows, wholeBatchBytes } from './codec/index.ts'
 export * from './config.ts'
 export * from './context.ts'
+export * from './detached-job.ts'
 export { sizeOf, type FoundFile } from './file-layout.ts'
 export * from './job-event.ts'
 export * from './job-event-messages.ts'
@@ -21,7 +22,14 @@ export * from './plan.ts'
 export * from './planner.ts'
 export { RDD } from './rdd.ts'
 export type { Accumulator, AccumulatorParam } from './accumulator.ts'
-export { chunkCount, destroyed, isChunkGood, type Broadcast, type BroadcastRef, type BroadcastSource } from './broadcast.ts'
+export {
+  chunkCount,
+  destroyed,
+  isChunkGood,
+  type Broadcast,
+  type BroadcastRef,
+  type BroadcastSource,
+} from './broadcast.ts'
 export { decodeValue } from './shared-codec.ts'
 export * from './shared-config.ts'
 export * from './shared-messages.ts'
@@ -37,6 +45,7 @@ export { TaskRunner } from './engine/index.ts'
 export type { BoundedNumber } from './approximate.ts'
 export type { ActionOptions, Partitioner } from './dataset-actions.ts'
 export type { Elements, Pair } from './dataset.ts'
+export type { DetachedActions } from './detached-actions.ts'
 export type { FutureAction } from './future-actions.ts'
 export { createLocal, type LocalDatasets, type LocalOptions } from './local-runner.ts'
 export { partialOf } from './partial-of.ts'

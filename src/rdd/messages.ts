@@ -1,7 +1,8 @@
 import { z } from 'zod'
 import type { ErrorCode, WireError } from '../base/errors.ts'
 import { message } from '../base/transport.ts'
-import { JOB_EVENTS, JOBS } from './config.ts'
+import { DETACHED, JOB_EVENTS, JOBS } from './config.ts'
+import type { DetachedTerms } from './detached-job.ts'
 import type { JobsCommand } from './jobs.machine.ts'
 import { packageNeeds } from './plan-codec.ts'
 import { broadcastRef } from './shared-messages.ts'
@@ -14,6 +15,10 @@ import { broadcastRef } from './shared-messages.ts'
 /** Names and ids in the replicated list of jobs, and why one failed: kept by every peer, so kept short. */
 export const NAME_MAX = 256
 export const REASON_MAX = 2_000
+
+/** Of the names of part files. */
+const SUFFIX_MAX = 64
+const PATH_MAX = 4_096
 
 const count = z.number().int().nonnegative()
 const bytes = z.custom<Uint8Array>(value => value instanceof Uint8Array)
@@ -193,7 +198,14 @@ export const runTasks = message({
     plan: bytes.exactOptional(),
     requester,
     /** Directory that the result tasks write their part files below, when the action saves. */
-    save: z.object({ path: z.string(), format: z.enum(['lines', 'csv', 'binary']) }).exactOptional(),
+    save: z
+      .object({
+        path: z.string(),
+        format: z.enum(['lines', 'csv', 'binary']),
+        /** Each part becomes a file of that directory as soon as it is complete, and counts from then on, whoever dies. */
+        kept: z.object({ suffix: z.string().max(SUFFIX_MAX) }).exactOptional(),
+      })
+      .exactOptional(),
     /** Name of the map outputs that the tasks make: `<session>/<fingerprint>`. */
     output: z.string().exactOptional(),
     /** Packages that the plan's closures name, checked before the first task of the job. */
@@ -368,6 +380,62 @@ export const acceptResult = message({
   reply: nothing,
 })
 
+// Detached jobs
+
+const detachedTerms: z.ZodType<DetachedTerms> = z.object({
+  partitions: count.max(JOBS.partitionsMax),
+  suffix: z.string().max(SUFFIX_MAX),
+  output: z.discriminatedUnion('kind', [
+    z.object({ kind: z.literal('files'), path: z.string().max(PATH_MAX), overwrite: z.boolean() }),
+    z.object({
+      kind: z.literal('result'),
+      fold: z.enum(['rows', 'row', 'sum']),
+      ttlMs: z.number().int().min(1).max(DETACHED.ttlMaxMs),
+    }),
+  ]),
+})
+
+/** Hands a job over to the mesh: its plan is a file of it by now. Answered when the log has it. Idempotent by job id. */
+export const detachJob = message({
+  name: 'rdd.job.detach',
+  from: 'everyone',
+  request: z.object({
+    jobId: z.string().max(NAME_MAX),
+    name: z.string(),
+    planHash: z.string().max(NAME_MAX),
+    requester,
+    detached: detachedTerms,
+  }),
+  reply: nothing,
+})
+
+/** The result of a detached job has been read whole: it may go. */
+export const takeResult = message({
+  name: 'rdd.job.taken',
+  from: 'everyone',
+  request: z.object({ jobId: z.string() }),
+  reply: nothing,
+})
+
+/** How a detached job stands, asked of any peer. It is asked to wait until the job has ended, so that nobody asks all the time. */
+export const detachedStatus = message({
+  name: 'rdd.job.standing',
+  from: 'everyone',
+  request: z.object({ jobId: z.string(), waitMs: count.max(JOBS.standingWaitMs) }),
+  reply: z.object({
+    jobId: z.string(),
+    name: z.string(),
+    status: z.enum(['running', 'done', 'failed', 'cancelled']),
+    startedMs: z.number(),
+    endedMs: z.number().exactOptional(),
+    reason: z.string().exactOptional(),
+    code: z.custom<ErrorCode>(value => typeof value === 'string').exactOptional(),
+    keptUntilMs: z.number().exactOptional(),
+    detached: detachedTerms,
+    partsDone: count,
+  }),
+})
+
 // Requester of a job → the replicated log, through the leader
 
 const jobStart = z.object({
@@ -385,11 +453,31 @@ const jobEnd = z.object({
   jobId: z.string().max(NAME_MAX),
   status: z.enum(['done', 'failed', 'cancelled']),
   reason: z.string().max(REASON_MAX).exactOptional(),
+  code: z.custom<ErrorCode>(value => typeof value === 'string' && value.length <= NAME_MAX).exactOptional(),
   tasks: count.exactOptional(),
   retried: count.exactOptional(),
 })
 
-export const jobsCommand: z.ZodType<JobsCommand> = z.object({
-  type: z.literal('jobs'),
-  changes: z.array(z.discriminatedUnion('type', [jobStart, jobEnd])).max(JOBS.changesMax),
+const resultGone = z.object({
+  type: z.literal('result-gone'),
+  jobId: z.string().max(NAME_MAX),
+  taken: z.boolean(),
 })
+
+export const jobsCommand: z.ZodType<JobsCommand> = z.discriminatedUnion('type', [
+  z.object({
+    type: z.literal('jobs'),
+    changes: z.array(z.discriminatedUnion('type', [jobStart, jobEnd, resultGone])).max(JOBS.changesMax),
+  }),
+  z.object({
+    type: z.literal('detach'),
+    job: z.object({
+      jobId: z.string().max(NAME_MAX),
+      name: z.string().max(NAME_MAX),
+      requester: z.string().max(NAME_MAX),
+      relay: z.string().max(NAME_MAX),
+      planHash: z.string().max(NAME_MAX),
+      detached: detachedTerms,
+    }),
+  }),
+])

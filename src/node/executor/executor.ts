@@ -27,6 +27,7 @@ import {
   packageMissing,
   Packages,
   partitionsKept,
+  partName,
   resultTaken,
   runTasks,
   unpackLocations,
@@ -394,7 +395,8 @@ export class Executor {
         const made = job.save === undefined ? outcome : await this.#closePart(task, outcome)
         const { checksum, rows, metrics } = made
         await this.#tellKept(job)
-        const accepted = await this.#results.handOver(job, jobId, id, made)
+        // A part that counts is all there is to a result: nobody waits for more of it.
+        const accepted = job.save?.kept !== undefined || (await this.#results.handOver(job, jobId, id, made))
         return { type: 'result', checksum, sizeBytes: made.bytes.byteLength, rows, accepted, metrics }
       }
       case 'failed': {
@@ -432,10 +434,11 @@ export class Executor {
 
   #partPath(task: RunningTask): PartTarget {
     const { partition, term, attempt } = task.input.id
-    const { path, format } = this.#jobs.get(task.jobId)?.save ?? { path: '', format: 'lines' }
-    const part = `part-${String(partition).padStart(5, '0')}`
+    const { path, format, kept } = this.#jobs.get(task.jobId)?.save ?? { path: '', format: 'lines' }
+    if (kept !== undefined) return { path: `${path}/${partName(partition, kept.suffix)}`, format, kept: true }
+    const part = partName(partition, '')
     const job = task.jobId.replaceAll('/', '-')
-    return { path: `${path}/_attempts/${job}/${part}.${term}.${attempt}`, format }
+    return { path: `${path}/_attempts/${job}/${part}.${term}.${attempt}`, format, kept: false }
   }
 
   async #onForgetJob(jobId: string): Promise<void> {

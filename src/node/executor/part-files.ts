@@ -1,7 +1,7 @@
 import { ShoalError } from '../../base/index.ts'
 import type { FileFormat } from '../../dht/index.ts'
 
-/** A part file that is stored durably but not visible yet: `file` is what commits it. */
+/** A part file that is stored durably; `file` is what commits it, unless it counts already (`PartTarget.kept`). */
 export interface StoredPart {
   file: string
   bytes: number
@@ -11,6 +11,8 @@ export interface StoredPart {
 export interface PartTarget {
   path: string
   format: FileFormat
+  /** It counts as soon as it is complete: the first attempt's stays, another's is thrown away. */
+  kept: boolean
 }
 
 interface Part {

@@ -36,10 +36,11 @@ import {
   runTasks,
   Scheduler,
   SCHEDULER,
+  type GatheredChanges,
   type JobChange,
   type JobEvent,
+  type JobRecord,
   type JobProgress,
-  type JobsCommand,
   type JobSpec,
   type PackageNeed,
   type Action,
@@ -52,6 +53,7 @@ import { JOB_LEADER } from '../config.ts'
 import { collect, type Deliver } from '../relay.ts'
 import { CachedAt } from './cached-at.ts'
 import { checkExecutors } from './package-check.ts'
+import { DetachedKeeper, partsDirectory, type DetachedPorts } from './detached-keeper.ts'
 
 export interface JobLeaderPorts {
   transport: Transport
@@ -61,12 +63,14 @@ export interface JobLeaderPorts {
   /** Peers that may run tasks, this one among them. */
   livePeers(): PeerId[]
   /** Lists the job in the replicated state; may fail without harm to the job. */
-  record(command: JobsCommand): Promise<unknown>
-  /** Jobs that the replicated state lists as running. */
+  record(command: GatheredChanges): Promise<unknown>
+  /** Attached jobs that the replicated state lists as running. */
   listedAsRunning(): string[]
   deliver: Deliver
   /** Keeps what is told of jobs. */
   events: { append(events: readonly JobEvent[]): void; letGo(): void }
+  /** Without it there are no detached jobs. */
+  detached?: DetachedPorts
   clock: Clock
   log: Logger
 }
@@ -77,6 +81,8 @@ interface LedJob {
   planHash: string
   session: string
   requester: Requester
+  /** Of a detached job: each part is a file of that directory, and all there is to a result. */
+  kept?: { directory: string; suffix: string }
   plan: Plan
   spec: JobSpec
   /** Executors that have been sent the plan. */
@@ -107,6 +113,7 @@ export class JobLeader {
   readonly #executors = new Set<string>()
   readonly #asking = new Set<string>()
   readonly #cachedAt = new CachedAt()
+  readonly detached: DetachedKeeper | undefined
   /** Starts and ends that wait for the log, in order, and those on their way: one entry at a time, so none overtakes. */
   #changes: { change: JobChange; atMs: number }[] = []
   #onTheWay: { change: JobChange; atMs: number }[] = []
@@ -128,12 +135,29 @@ export class JobLeader {
     this.#scheduler = new Scheduler({ term: ports.term })
     this.#tracer = new JobTracer({ term: ports.term })
     this.#tickedMs = ports.clock.nowMs()
+    this.detached = ports.detached === undefined ? undefined : this.#keeper(ports.detached)
+  }
+
+  #keeper(ports: DetachedPorts): DetachedKeeper {
+    return new DetachedKeeper(ports, {
+      takeUp: (job, planBytes, done) => this.#takeUp(job, planBytes, done),
+      accept: (jobId, partitions) =>
+        this.#step({ type: 'result-accepted', jobId, partitions: [...partitions] }),
+      letGo: jobId => this.#step({ type: 'job-closed', jobId }),
+      renew: jobIds => {
+        const nothing = { type: 'lease-renewed', begun: 1 } as const
+        this.#stepAll(jobIds.map(jobId => ({ ...nothing, session: sessionOf(jobId), jobs: [jobId] })))
+      },
+    })
   }
 
   /** Asks all executors what they have; later answers are merged as they come. */
   start(): void {
     const answers = this.#askNewExecutors()
-    void Promise.race([answers, sleep(JOB_LEADER.inventoryWaitMs)]).then(() => this.#begun.resolve())
+    void Promise.race([answers, sleep(JOB_LEADER.inventoryWaitMs)]).then(() => {
+      this.#begun.resolve()
+      this.detached?.look()
+    })
     this.#timer = setInterval(() => this.#tick(), JOB_LEADER.tickMs)
     this.#timer.unref()
   }
@@ -149,6 +173,7 @@ export class JobLeader {
   stop(): void {
     this.#flush()
     this.#stopped = true
+    this.detached?.stop()
     this.#begun.resolve()
     clearInterval(this.#timer)
     this.#ports.events.letGo()
@@ -177,18 +202,25 @@ export class JobLeader {
     if (known === undefined) {
       const name = submission.name.slice(0, NAME_MAX)
       const { client, relay } = requester
-      this.#tracer.announce({
-        jobId,
-        name,
-        leader: this.#ports.transport.self,
-        requester: client,
-        action: job.plan.action.kind,
-        resumed: submission.accepted.length > 0 || this.#ports.listedAsRunning().includes(jobId),
-        stages: plannedStages(job.plan, spec),
-      })
+      this.#announce(
+        { ...job, spec },
+        submission.accepted.length > 0 || this.#ports.listedAsRunning().includes(jobId),
+      )
       this.#record({ type: 'job-start', jobId, name, requester: client, relay, planHash, agoMs: 0 })
     }
     this.#step({ type: 'job-submitted', job: spec })
+  }
+
+  #announce({ name, plan, spec, requester }: LedJob, resumed: boolean): void {
+    this.#tracer.announce({
+      jobId: spec.jobId,
+      name: name.slice(0, NAME_MAX),
+      leader: this.#ports.transport.self,
+      requester: requester.client,
+      action: plan.action.kind,
+      resumed,
+      stages: plannedStages(plan, spec),
+    })
   }
 
   /** What it holds for the requester would wait at a peer that is gone. */
@@ -196,12 +228,33 @@ export class JobLeader {
     this.#tell(peer, moveRequester, { term: this.term, jobId, requester })
   }
 
-  cancel(jobId: string, reason: string): void {
+  /** What is left of a detached job that the log says runs. */
+  #takeUp(record: JobRecord, planBytes: Uint8Array, done: readonly number[]): void {
+    const { jobId, name, planHash, detached } = record
+    const self = this.#ports.transport.self
+    const session = sessionOf(jobId)
+    const requester = { client: self, relay: self, epoch: 0 }
+    const submission = { jobId, name, session, planHash, requester, accepted: [...done] }
+    const kept = { directory: partsDirectory(jobId), suffix: detached?.suffix ?? '' }
+    const job = { ...this.#newJob(submission, planBytes), kept }
+    this.#jobs.set(jobId, job)
+    this.#announce(job, done.length > 0)
+    this.#step({ type: 'job-submitted', job: job.spec })
+  }
+
+  /** @throws JOB_UNKNOWN. The end of a detached job is in the log when this resolves. */
+  cancel(jobId: string, reason: string): void | Promise<void> {
+    if (this.detached?.isOurs(jobId) === true) return this.#cancelDetached(this.detached, jobId, reason)
     const known = this.#scheduler.hasJob(jobId)
     this.#step({ type: 'job-cancelled', jobId, reason })
     if (known) return
     this.#endUntold(jobId, { status: 'cancelled', reason: reason.slice(0, REASON_MAX) })
     throw new ShoalError('JOB_UNKNOWN', { job: jobId }, `no job ${jobId} is running`)
+  }
+
+  async #cancelDetached(keeper: DetachedKeeper, jobId: string, reason: string): Promise<void> {
+    await keeper.cancel(jobId, reason)
+    this.#step({ type: 'job-cancelled', jobId, reason })
   }
 
   close(jobId: string): void {
@@ -238,6 +291,9 @@ export class JobLeader {
     kept: { fingerprint: string; partition: number }[],
   ): void {
     this.keptPartitions(peer, kept)
+    // A part may be durable although its attempt failed, when only the answer was lost.
+    const failed = tasks.filter(({ outcome }) => outcome.type === 'failed' || outcome.type === 'worker-died')
+    if (failed.length > 0) this.detached?.countParts(failed.map(({ jobId }) => jobId))
     this.#stepAll(tasks.map(task => ({ type: 'task-ended', peer, ...task })))
   }
 
@@ -322,6 +378,7 @@ export class JobLeader {
     this.#tickedMs = nowMs
     if (lateMs > JOB_LEADER.stallMs) this.#stalledMs += lateMs
     void this.#askNewExecutors()
+    this.detached?.tick(nowMs - this.#stalledMs)
     this.#step({ type: 'tick' })
     this.#endUnclaimed(nowMs - this.#stalledMs)
   }
@@ -380,6 +437,8 @@ export class JobLeader {
   #forgetExecutor(peer: PeerId): void {
     this.#executors.delete(peer)
     this.#cachedAt.dropPeer(peer)
+    // What it has finished and not told of is not computed again.
+    this.detached?.countParts()
     this.#step({ type: 'executor-gone', peer })
   }
 
@@ -468,7 +527,7 @@ export class JobLeader {
           tasks: effect.tasks,
           ...(first && job.planBytes.byteLength <= JOBS.inlinePlanBytes ? { plan: job.planBytes } : {}),
           ...(job.plan.packages === undefined ? {} : { packages: job.plan.packages }),
-          ...(isResult ? saved(action) : {}),
+          ...(isResult ? saved(action, job.kept) : {}),
           ...(output === undefined ? {} : { output }),
         },
         { timeoutMs: JOB_LEADER.runTimeoutMs },
@@ -495,7 +554,7 @@ export class JobLeader {
   /** At most one progress message of a job is on its way; the newest state goes next. */
   #sendProgress(jobId: string, progress: JobEvent): void {
     const job = this.#jobs.get(jobId)
-    if (job === undefined) return
+    if (job === undefined || job.kept !== undefined) return
     if (job.update.sending) {
       job.update.next = progress
       return
@@ -520,6 +579,10 @@ export class JobLeader {
     const job = this.#jobs.get(jobId)
     if (job === undefined) return
     const tasks = progress.stages.reduce((sum, stage) => sum + stage.tasks, 0)
+    if (job.kept !== undefined) {
+      this.detached?.completed(jobId, { tasks, retried: progress.retried })
+      return
+    }
     this.#record({ type: 'job-end', jobId, status: 'done', tasks, retried: progress.retried })
     // Who has seen no progress has no use for the last of it, unless there is something to think about.
     if (job.update.said || job.update.events.some(event => event.type === 'stage-ended' && event.skew)) {
@@ -532,6 +595,10 @@ export class JobLeader {
   #failed(jobId: string, error: ReturnType<typeof toWire>): void {
     const job = this.#jobs.get(jobId)
     if (job === undefined) return
+    if (job.kept !== undefined) {
+      this.detached?.failed(jobId, error)
+      return
+    }
     const status = error.code === 'JOB_CANCELLED' ? 'cancelled' : 'failed'
     this.#record({ type: 'job-end', jobId, status, reason: error.message.slice(0, REASON_MAX) })
     const events = job.update.events.splice(0)
@@ -603,8 +670,15 @@ export class JobLeader {
 }
 
 /** Where and as what the result tasks of an action write their part files. */
-function saved(action: Action): Pick<z.infer<typeof runTasks.request>, 'save'> {
-  if (action.kind === 'saveText') return { save: { path: action.path, format: 'lines' } }
-  if (action.kind === 'saveBytes') return { save: { path: action.path, format: action.format } }
-  return {}
+function saved(action: Action, kept: LedJob['kept']): Pick<z.infer<typeof runTasks.request>, 'save'> {
+  const format =
+    action.kind === 'saveText' ? 'lines' : action.kind === 'saveBytes' ? action.format : undefined
+  if (format === undefined || (action.kind !== 'saveText' && action.kind !== 'saveBytes')) return {}
+  if (kept === undefined) return { save: { path: action.path, format } }
+  return { save: { path: kept.directory, format, kept: { suffix: kept.suffix } } }
+}
+
+/** Job ids are `<session>/<number>`. */
+function sessionOf(jobId: string): string {
+  return jobId.slice(0, jobId.lastIndexOf('/'))
 }

@@ -1,19 +1,23 @@
 import { createHash, type Hash } from 'node:crypto'
-import { bodyOf, ShoalError, type PeerId, type Transport } from '../../base/index.ts'
+import { bodyOf, fromWire, invariant, ShoalError, type PeerId, type Transport } from '../../base/index.ts'
 import {
   cancelJob,
   closeJob,
+  detachJob,
   fetchPlan,
   JOBS,
+  NAME_MAX,
   partitionsKept,
   renewLease,
   resultLost,
   resultTaken,
   submitJob,
+  takeResult,
   tasksEnded,
   unpersist,
 } from '../../rdd/index.ts'
 import { collect } from '../relay.ts'
+import type { DetachedKeeper } from './detached-keeper.ts'
 import type { JobLeader } from './job-leader.ts'
 
 /** Answers for the leader of jobs while this peer is it, and says who is while it is not. */
@@ -55,8 +59,19 @@ export class JobService {
       leader.submit(head, plan)
       return { term: leader.term, ...(warnings.length > 0 && { warnings }) }
     })
-    transport.handle(cancelJob, ({ head }) => {
-      this.#required().cancel(head.jobId, head.reason)
+    transport.handle(cancelJob, async ({ head }) => {
+      await this.#required().cancel(head.jobId, head.reason)
+      return {}
+    })
+    transport.handle(detachJob, async ({ head: { requester, ...head } }) => {
+      const { client, relay } = requester
+      const job = { ...head, name: head.name.slice(0, NAME_MAX), requester: client, relay }
+      const result = await this.#detached().accept(job)
+      if (!result.ok) throw fromWire(result.error)
+      return {}
+    })
+    transport.handle(takeResult, async ({ head }) => {
+      await this.#detached().taken(head.jobId)
       return {}
     })
     transport.handle(closeJob, ({ head }) => {
@@ -90,6 +105,12 @@ export class JobService {
       this.#required(head.term).resultTaken(head.jobId, head.partition)
       return {}
     })
+  }
+
+  #detached(): DetachedKeeper {
+    const { detached } = this.#required()
+    invariant(detached !== undefined, 'a peer that leads keeps detached jobs')
+    return detached
   }
 
   /** @param atLeast term that the caller has heard of: who leads only an earlier one, leads no more and knows it not yet */

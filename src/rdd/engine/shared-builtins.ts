@@ -104,6 +104,14 @@ export const SHARED_BUILTINS: Record<string, BuiltinMaker> = {
     return values.entries().map(([key, { value }]) => [key, value])
   },
 
+  /** mapPartitions: one row, how many there are. */
+  countElements: () =>
+    function* (elements: Elements) {
+      let count = 0
+      for (const _ of elements) count++
+      yield count
+    },
+
   /** histogram: elements in each of the buckets between these bounds, the last of them closed. */
   histogram: (bounds: readonly number[]) => (numbers: Iterable<number>) => {
     const counts = bounds.slice(1).map(() => 0)

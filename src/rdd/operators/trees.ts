@@ -41,6 +41,21 @@ export function mergedAsTree(
   return merged
 }
 
+/** The same down to one partition of one row: for those who have no requester to merge the rest. */
+export function mergedToOne(
+  rows: Lineage,
+  label: string,
+  merge: LineageFn,
+  partitions: number,
+  depth: number,
+): Lineage {
+  const merged = mergedAsTree(rows, label, merge, partitions, depth)
+  const one = builtin('inGroups', [], [partitions, 1])
+  const keyed = steps(merged, label, [{ op: 'mapPartitions', fn: one }])
+  const by = { kind: 'custom', partitions: 1, fn: builtin('identity') } as const
+  return steps(combined(keyed, label, by, { kind: 'reduce', fn: merge }), label, [VALUES])
+}
+
 export function checkDepth(operator: string, depth: number): void {
   if (!Number.isSafeInteger(depth) || depth < 1) {
     throw invalid(`${operator}(): the depth must be a whole number from 1 on, not ${depth}`)

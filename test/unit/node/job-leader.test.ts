@@ -10,7 +10,7 @@ import {
   SCHEDULER,
   type Inventory,
   type JobChange,
-  type JobsCommand,
+  type GatheredChanges,
 } from '../../../src/rdd/index.ts'
 import { MemoryNetwork, type MemoryTransport } from '../../support/memory-transport.ts'
 
@@ -39,7 +39,7 @@ let nowMs: number
 let network: MemoryNetwork
 let recorded: JobChange[]
 let running: string[]
-let record: (command: JobsCommand) => Promise<unknown>
+let record: (command: GatheredChanges) => Promise<unknown>
 let leader: JobLeader
 
 beforeEach(() => {

@@ -2,7 +2,7 @@ import { expect, test } from 'vitest'
 import { ShoalError } from '../../../../src/base/index.ts'
 import { PartFiles, type PartTarget } from '../../../../src/node/executor/part-files.ts'
 
-const target = (path: string): PartTarget => ({ path, format: 'lines' })
+const target = (path: string): PartTarget => ({ path, format: 'lines', kept: false })
 const bytesOf = (text: string): Uint8Array => Buffer.from(text)
 
 /** Stores parts as text, and says how much it has taken. */
