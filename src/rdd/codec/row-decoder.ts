@@ -78,7 +78,9 @@ export function wholeBatchBytes(bytes: Uint8Array): { whole: number; nextBytes: 
   return { whole: start, nextBytes: start === bytes.length ? 0 : HEADER_BYTES }
 }
 
-function* batchesOf(bytes: Uint8Array): Generator<{ reader: BatchReader; rows: number; bytes: Uint8Array }> {
+export function* batchesOf(
+  bytes: Uint8Array,
+): Generator<{ reader: BatchReader; rows: number; bytes: Uint8Array }> {
   // Not slice(): that of a Buffer is a view.
   const aligned = bytes.byteOffset % 8 === 0 ? bytes : new Uint8Array(bytes)
   const view = new DataView(aligned.buffer, aligned.byteOffset, aligned.byteLength)

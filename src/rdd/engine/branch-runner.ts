@@ -32,6 +32,7 @@ import {
 import { SpillingTable } from './spilling-table.ts'
 import { streamedBlocks, type StreamFunction } from './stream-step.ts'
 import type { TaskContext } from './task-context.ts'
+import { sortedPairs, sortsPairs, sortTexts, takesValues } from './text-branch.ts'
 import { firstByteOf, TextLines } from './text-lines.ts'
 
 type Node<Op extends PlanNode['op']> = Extract<PlanNode, { op: Op }>
@@ -47,6 +48,8 @@ export interface Destination<State> {
   hooks?: SinkHooks
   /** A step behind those of the branch. */
   lastStep?: () => ResolvedStep
+  /** Takes elements that are text as the bytes of whole lines, where they are at hand; not to be kept. */
+  lines?: (bytes: Uint8Array) => Promise<void>
 }
 
 /** Opens the leaves of branches and runs their elements into sinks. */
@@ -58,8 +61,14 @@ export class BranchRunner {
   }
 
   /** Runs a branch to its destination; the pipeline is compiled once per (job, stage, branch). */
-  async drive<State>(
+  async drive<State>(branch: Branch, destination: Destination<State>): Promise<void> {
+    if (sortsPairs(branch) && (await this.#driveSorted(branch, destination))) return
+    await this.#driveFrom(branch, await this.#open(branch), destination)
+  }
+
+  async #driveFrom<State>(
     branch: Branch,
+    source: BlockSource,
     { name, sink, state, hooks, lastStep }: Destination<State>,
   ): Promise<void> {
     const pipeline = this.#task.once(`${branch.path} ${name}`, unique => {
@@ -67,7 +76,39 @@ export class BranchRunner {
       if (lastStep !== undefined) steps.push(lastStep())
       return new Pipeline<State>(this.#shapeOf(branch), steps, sink(), unique)
     })
-    await pipeline.run(await this.#open(branch), state, this.#task, hooks)
+    await pipeline.run(source, state, this.#task, hooks)
+  }
+
+  /** Shuffled pairs that are sorted stay bytes as long as they are text. False when they are not shuffled just before. */
+  async #driveSorted<State>(branch: Branch, destination: Destination<State>): Promise<boolean> {
+    const node = nodeOf(this.#task.plan, branch.leaf)
+    const [first, ...rest] = branch.steps
+    if (node.op !== 'shuffle' || node.combine.kind !== 'none' || first?.step.op !== 'sort') return false
+    const check = (): void => this.#task.checkCancelled()
+    const memory = this.#task.holding(first.operator)
+    const chunks = this.#buckets(branch.leaf, branch.partition)
+    const sorted = await sortTexts(chunks, memory, first.step.ascending, check)
+    if (sorted.kind === 'values') {
+      const source: BlockSource = { kind: 'stream', blocks: sorted.blocks, memory }
+      await this.#driveFrom(branch, source, destination)
+      return true
+    }
+    const { name, sink, state, hooks, lastStep, lines } = destination
+    if (lines !== undefined && takesValues(branch)) {
+      for (const slice of sorted.sort.sorted(check, { newline: true })) {
+        this.#task.countRead(slice.count)
+        await lines(slice.text())
+      }
+      return true
+    }
+    const pipeline = this.#task.once(`${branch.path} sorted ${name}`, unique => {
+      const steps = rest.map(step => this.#resolve(step))
+      if (lastStep !== undefined) steps.push(lastStep())
+      return new Pipeline<State>({ kind: 'pairs' }, steps, sink(), unique)
+    })
+    const blocks = sortedPairs(sorted.sort, check)
+    await pipeline.run({ kind: 'blocks', blocks }, state, this.#task, hooks)
+    return true
   }
 
   /** All elements of a branch in the row codec. */

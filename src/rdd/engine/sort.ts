@@ -8,7 +8,7 @@ import { compareValues } from './ordering.ts'
  */
 
 const DIGITS = 1 << 16
-const KEY_WORDS = 4
+export const KEY_WORDS = 4
 
 /** The rows in the order of their keys; `keys[i]` belongs to `rows[i]`. */
 export function sortRows<T>(rows: ArrayLike<T>, keys: readonly unknown[], ascending: boolean): T[] {
@@ -131,14 +131,14 @@ function unitAt(key: string, at: number): number {
   return at < key.length ? key.charCodeAt(at) : 0
 }
 
-function sameWords(words: Uint16Array, left: number, right: number): boolean {
+export function sameWords(words: Uint16Array, left: number, right: number): boolean {
   const a = left * KEY_WORDS
   const b = right * KEY_WORDS
   return words[a] === words[b] && words[a + 1] === words[b + 1] && words[a + 2] === words[b + 2]
 }
 
 /** LSD radix over keys of four 16-bit words, least significant first; digits that all keys share are skipped. */
-function radixSort(words: Uint16Array, order: Uint32Array<ArrayBuffer>): Uint32Array {
+export function radixSort(words: Uint16Array, order: Uint32Array<ArrayBuffer>): Uint32Array {
   let from = order
   let to = new Uint32Array(order.length)
   const starts = new Uint32Array(DIGITS + 1)

@@ -114,7 +114,12 @@ export class TaskRun {
     const state: TextState = { text: '', chunks: [], bytes: 0, lines: 0 }
     const slice = (): Promise<void> | undefined =>
       state.chunks.length === 0 ? undefined : this.#write(state)
-    await this.#runner.drive(branch, { name, sink: () => sink, state, hooks: { slice } })
+    const lines = async (bytes: Uint8Array): Promise<void> => {
+      state.bytes += bytes.length
+      await this.#task.ports.writeOutput(bytes)
+    }
+    const destination = { name, sink: () => sink, state, hooks: { slice } }
+    await this.#runner.drive(branch, sink === textSink ? { ...destination, lines } : destination)
     cutText(state, state.text)
     await this.#write(state)
     this.#task.metrics.bytesWritten += state.bytes
