@@ -67,6 +67,21 @@ export const JOB_LEADER = {
   runTimeoutMs: 10_000,
 } as const
 
+/** Files of the mesh that last as long as a session: local files that datasets read, and elements of streams. */
+export const SESSION_FILES = {
+  folder: '/.sessions',
+  /** Copies: one peer may die; after that the session's datasets fail, and its process has the originals. */
+  replication: 2,
+  /** Of local files that one session stores; more is refused with advice: what is read again and again belongs into the mesh. */
+  bytesMax: 64 * 2 ** 30,
+  /** How long the end of a session waits until they are removed; the leader's sweep removes them otherwise. */
+  closeTimeoutMs: 2_000,
+  /** How often a leader looks for folders of sessions that it does not know… */
+  sweepEveryMs: 30_000,
+  /** …and removes them after so many looks: a session must be given the time to renew its lease with a new leader. */
+  sweepsMin: 3,
+} as const
+
 /** What a leader keeps on its disk of what happened to jobs. */
 export const EVENT_LOG = {
   /** Events are gathered for so long; what a killed leader had not yet written is lost. */

@@ -1,3 +1,5 @@
+import { existsSync } from 'node:fs'
+import { isAbsolute } from 'node:path'
 import {
   hasCode,
   isPacked,
@@ -14,11 +16,15 @@ import {
   type FoundFile,
   type FileResolver,
   type OutputPart,
+  type ResolveOptions,
   type TextBlock,
   type TextSplit,
 } from '../rdd/index.ts'
 import { PEER } from './config.ts'
+import { unescaped } from './files/glob.ts'
+import { isLocalPath } from './files/local-paths.ts'
 import { inParallel } from './files/parallel.ts'
+import type { SessionFiles } from './files/session-files.ts'
 import { expandPattern } from './files/tree.ts'
 import { commitOutput, HELD_PARTS_MAX, holdOutput } from './log-messages.ts'
 import type { MeshAccess } from './mesh-access.ts'
@@ -31,6 +37,7 @@ export class MeshFiles implements FileResolver {
   readonly #files: FileClient
   readonly #access: MeshAccess
   readonly #session: string
+  readonly #ofSession: Pick<SessionFiles, 'local' | 'keep'>
   readonly #holdEveryMs: number
   #commits = 0
 
@@ -39,12 +46,14 @@ export class MeshFiles implements FileResolver {
     files: FileClient,
     access: MeshAccess,
     session: string,
+    ofSession: Pick<SessionFiles, 'local' | 'keep'>,
     holdEveryMs: number = PEER.partLeaseMs / 3,
   ) {
     this.#holdEveryMs = holdEveryMs
     this.#files = files
     this.#access = access
     this.#session = session
+    this.#ofSession = ofSession
   }
 
   /**
@@ -57,7 +66,11 @@ export class MeshFiles implements FileResolver {
     options: AbortOptions = {},
   ): Promise<TextSplit[]> {
     const blocks: TextBlock[] = []
-    for (const { path, fileId, blocks: stored, packed, midLine } of await this.#found(paths, options)) {
+    for (const { path, fileId, blocks: stored, packed, midLine } of await this.#found(
+      paths,
+      'lines',
+      options,
+    )) {
       if (packed) {
         const bytes = sizeOf(stored)
         blocks.push({ fileId, block: 0, blockId: stored[0]!.blockId, bytes, packed: stored })
@@ -70,26 +83,47 @@ export class MeshFiles implements FileResolver {
     return textSplits(blocks, minPartitions)
   }
 
-  async resolveFiles(paths: readonly string[], options: AbortOptions = {}): Promise<FoundFile[]> {
-    return await this.#found(paths, options)
+  async resolveFiles(
+    paths: readonly string[],
+    { cut = 'binary', ...options }: ResolveOptions = {},
+  ): Promise<FoundFile[]> {
+    return await this.#found(paths, cut, options)
+  }
+
+  async keep(content: Uint8Array, options: AbortOptions = {}): Promise<FoundFile> {
+    const path = await this.#ofSession.keep(content, options)
+    const [found] = await this.#found([path], 'binary', options)
+    if (found === undefined) throw new ShoalError('NOT_FOUND', { path }, `${path} is gone`)
+    return found
   }
 
   /** Each file's version, blocks and compression. `midLine`: first partition that begins a line which it does not end. */
   async #found(
     paths: readonly string[],
+    localCut: FoundFile['cut'],
     options: AbortOptions,
   ): Promise<(FoundFile & { midLine: number | undefined })[]> {
-    const entries: FileEntry[] = []
-    for (const path of paths) entries.push(...(await this.#filesOf(path, options)))
+    const entries: (Pick<FileEntry, 'path' | 'format'> & { shown?: string })[] = []
+    for (const path of paths) {
+      const ofPath = isLocalPath(path)
+        ? this.#ofSession.local(path, localCut, options)
+        : this.#filesOf(path, options)
+      entries.push(...(await ofPath))
+    }
     const found: (FoundFile & { midLine: number | undefined })[] = []
-    await inParallel(entries.entries(), FIND_AT_ONCE, options.signal, async ([index, { path, format }]) => {
-      const { fileId, sizeBytes, partitions } = await this.#files.locate(path, options)
-      const midLine = partitions.find(place => place.midLine === true)?.index
-      const packed = sizeBytes > 0 && (await this.#isPacked(path, fileId, options))
-      const cut = midLine === undefined ? (format ?? 'lines') : 'binary'
-      const blocks = partitions.map(({ blockId, bytes }) => ({ blockId, bytes }))
-      found[index] = { path, fileId, cut, packed, midLine, blocks }
-    })
+    await inParallel(
+      entries.entries(),
+      FIND_AT_ONCE,
+      options.signal,
+      async ([index, { path, format, shown }]) => {
+        const { fileId, sizeBytes, partitions } = await this.#files.locate(path, options)
+        const midLine = partitions.find(place => place.midLine === true)?.index
+        const packed = sizeBytes > 0 && (await this.#isPacked(path, fileId, options))
+        const cut = midLine === undefined ? (format ?? 'lines') : 'binary'
+        const blocks = partitions.map(({ blockId, bytes }) => ({ blockId, bytes }))
+        found[index] = { path: shown ?? path, fileId, cut, packed, midLine, blocks }
+      },
+    )
     return found
   }
 
@@ -102,7 +136,10 @@ export class MeshFiles implements FileResolver {
 
   async #filesOf(path: string, options: AbortOptions): Promise<FileEntry[]> {
     const files: FileEntry[] = []
-    for (const entry of await expandPattern(this.#files, path, options)) {
+    const entries = await expandPattern(this.#files, path, options).catch((error: unknown) => {
+      throw hasCode(error, 'NOT_FOUND') && existsSync(unescaped(path)) ? isHere(path) : error
+    })
+    for (const entry of entries) {
       if (entry.type === 'file') files.push(entry)
       else files.push(...(await this.#files.ls(entry.path, options)).filter(isVisible))
     }
@@ -175,6 +212,16 @@ export class MeshFiles implements FileResolver {
 
 function isVisible({ type, name }: FileEntry): boolean {
   return type === 'file' && !/^[._]/.test(name)
+}
+
+/** Somebody who comes from Spark in local mode. */
+function isHere(path: string): ShoalError {
+  const local = isAbsolute(path) ? `file://${path}` : `file:${path}`
+  return new ShoalError(
+    'NOT_FOUND',
+    { path },
+    `there is no ${path} in the mesh; there is one on this machine: read it as '${local}', or put it into the mesh (shoal fs put)`,
+  )
 }
 
 function lineTooLong(path: string, index: number): ShoalError {

@@ -2,6 +2,7 @@ import { asPeerId, type AbortOptions, type Logger } from '../base/index.ts'
 import { asOfSchema, type AsOf } from '../dht/index.ts'
 import { cancelJob, DatasetContext, type DetachedJob, type JobEvent } from '../rdd/index.ts'
 import { FileSystem } from './files/file-system.ts'
+import { SessionFiles, type LocalProgress } from './files/session-files.ts'
 import { chaosCut, chaosFill } from './chaos-orders.ts'
 import { followJobEvents, jobHistory, type JobEventsOptions, type JobHistory } from './jobs/event-reader.ts'
 import { DetachedClient } from './jobs/detached-client.ts'
@@ -30,6 +31,8 @@ import { patient, type Patience } from './patient-access.ts'
 export interface MeshOptions extends Patience {
   /** Partitions of parallelize and range where the call names none. @default 8 */
   defaultPartitions?: number
+  /** Told how much of a local file (`file:` paths) is in the mesh, as it goes there. */
+  onLocalFile?: (progress: LocalProgress) => void
   /** Global object of a REPL, to look up names that closures use. */
   globals?: object
   /** Told of each answer to a read that allowed a stale one (`consistency: 'stale'`): how old it may be. */
@@ -45,6 +48,7 @@ export class Mesh extends DatasetContext implements AsyncDisposable {
   readonly #access: MeshAccess
   readonly #client: JobClient
   readonly #detached: DetachedClient
+  readonly #sessionFiles: SessionFiles
   readonly #onClose: (() => Promise<void>) | undefined
 
   constructor(given: MeshAccess, log: Logger, options: MeshOptions & { onClose?: () => Promise<void> } = {}) {
@@ -58,11 +62,16 @@ export class Mesh extends DatasetContext implements AsyncDisposable {
         return reply
       },
     })
-    const { defaultPartitions, globals, onClose } = options
+    const { onLocalFile, defaultPartitions, globals, onClose } = options
+    const sessionFiles = new SessionFiles(fs, {
+      session: client.session,
+      onStored: () => client.holdSession(),
+      onProgress: onLocalFile,
+    })
     const detached = new DetachedClient(access, fs)
     super({
       runner: client,
-      files: new MeshFiles(fs, access, client.session),
+      files: new MeshFiles(fs, access, client.session, sessionFiles),
       detacher: detached,
       ...(defaultPartitions === undefined ? {} : { defaultPartitions }),
       ...(globals === undefined ? {} : { globals }),
@@ -70,6 +79,7 @@ export class Mesh extends DatasetContext implements AsyncDisposable {
     this.fs = fs
     this.#access = access
     this.#client = client
+    this.#sessionFiles = sessionFiles
     this.#detached = detached
     this.#onClose = onClose
   }
@@ -196,6 +206,7 @@ export class Mesh extends DatasetContext implements AsyncDisposable {
 
   async close(): Promise<void> {
     await this.closeJobs()
+    await this.#sessionFiles.close()
     await this.#onClose?.()
   }
 

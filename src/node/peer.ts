@@ -46,6 +46,7 @@ import { Mesh } from './mesh.ts'
 import type { PeerTransport } from './net/index.ts'
 import { outputHandler } from './output-commits.ts'
 import { storePart } from './part-storage.ts'
+import { SessionSweeper } from './session-sweeper.ts'
 import type { PeerOptions } from './peer-options.ts'
 import { PeerReporter } from './peer-reporter.ts'
 import { statusOf } from './peer-status.ts'
@@ -141,6 +142,7 @@ class RunningPeer implements Peer {
   readonly #failure = Promise.withResolvers<ShoalError>()
   readonly #drained = Promise.withResolvers<void>()
   readonly #drainWatch: DrainWatch
+  readonly #sessions: SessionSweeper
   #reporter: PeerReporter | undefined
   readonly #leaderListeners = new Set<() => void>()
   readonly #startedMs = systemClock.nowMs()
@@ -244,6 +246,11 @@ class RunningPeer implements Peer {
       log: log.child({ part: 'drain' }),
     })
     this.mesh = new Mesh(this.#access(), log)
+    this.#sessions = new SessionSweeper({
+      files: this.mesh.fs,
+      knows: session => this.#jobs.leading?.knowsSession(session),
+      log,
+    })
   }
 
   get drained(): Promise<void> {
@@ -314,6 +321,7 @@ class RunningPeer implements Peer {
     if (seeds.length > 0) this.#membership.join(seeds)
     this.mesh.start()
     this.#drainWatch.start()
+    this.#sessions.start()
     this.#transport.handlersComplete()
     void this.#askToBeMember()
   }
@@ -359,6 +367,7 @@ class RunningPeer implements Peer {
     this.#closing.abort(new ShoalError('CANCELLED', { what: 'this peer, which is stopping' }))
     this.#drainWatch[Symbol.dispose]()
     this.#reporter?.[Symbol.dispose]()
+    this.#sessions.stop()
     await this.mesh.closeJobs()
     this.#role.resign()
     await this.#executor.close()

@@ -1,5 +1,6 @@
 import type { Accumulator, AccumulatorParam } from './accumulator.ts'
 import type { Broadcast } from './broadcast.ts'
+import type { AbortOptions } from '../base/deadline.ts'
 import { encodeRows } from './codec/index.ts'
 import { invalid, origin, partitionCount, type Pair, type Row } from './dataset.ts'
 import type { CsvOptions } from './engine/csv-reader.ts'
@@ -12,6 +13,7 @@ import type { FileResolver, JobRunner } from './job-runner.ts'
 import { builtin, type Lineage, type LineageFn } from './lineage.ts'
 import { steps } from './operators/builders.ts'
 import { RDD } from './rdd.ts'
+import { streamed } from './stream-source.ts'
 import { isParam, noAccumulator, SharedVariables } from './shared-variables.ts'
 
 export interface DatasetOptions {
@@ -80,6 +82,29 @@ export class DatasetContext {
     return new RDD(this.#environment, { op: 'parallelize', ...origin('parallelize'), slices })
   }
 
+  /**
+   * The elements of a stream, an async iterable or any other, which is read to its end here and now, once: it may be larger than
+   * memory, for it goes into files of the mesh that last as long as this session. It is asked for no more while these are stored.
+   * Partitions are of about as many elements, in order.
+   * @throws what the source throws; the signal's reason, then the source is closed; VALUE_REFUSED for what cannot travel
+   */
+  async fromAsync<T extends Row>(
+    source: AsyncIterable<T> | Iterable<T>,
+    numSlices?: number,
+    options: AbortOptions = {},
+  ): Promise<RDD<T>> {
+    const label = 'fromAsync'
+    const slices = this.#partitions(label, numSlices)
+    const made = origin(label)
+    const read = await streamed(source, slices, this.#environment.files, options)
+    if ('rows' in read) return this.parallelize(read.rows, slices)
+    const { files, parts } = read
+    const marks = { ...made.marks, files }
+    const layout = { by: 'range', parts } as const
+    const objects = builtin('readObjects')
+    return new RDD(this.#environment, { op: 'files', ...made, marks, paths: [label], layout, read: objects })
+  }
+
   emptyRDD<T = never>(): RDD<T> {
     return new RDD(this.#environment, { op: 'parallelize', ...origin('emptyRDD'), slices: [] })
   }
@@ -103,7 +128,8 @@ export class DatasetContext {
   }
 
   /**
-   * Lines of mesh files, in order, without their ends. A path may be a directory (its files, but for `_…` and `.…`), a pattern
+   * Lines of mesh files, in order, without their ends. A path that begins with `file:` (`file:///var/log/*.log`, `file:a.txt`)
+   * is of this machine: such files are stored in the mesh until this session ends. A path may be a directory (its files, but for `_…` and `.…`), a pattern
    * (`*`, `?`, `[…]`, `{…}`), a list with commas, or an array. Files in gzip or zstd are read as one partition each. The files are
    * looked up when the first action runs; later actions read the same version. @param minPartitions Cuts smaller than blocks until there are so many.
    */

@@ -16,6 +16,8 @@ export type FileLayout =
   | { by: 'file' }
   /** A block is a partition where blocks end at the ends of records; other files are one partition each. */
   | { by: 'block'; cuts: readonly FoundFile['cut'][] }
+  /** Told one by one. */
+  | { by: 'range'; parts: readonly (readonly FileRange[])[] }
   /** Records of so many bytes: about a block of them is a partition. */
   | { by: 'record'; bytes: number }
 
@@ -36,6 +38,8 @@ export function partsOf(files: readonly FoundFile[], layout: FileLayout): FileRa
           ? [[whole(file, index)]]
           : cutAt(file, index, end => end),
       )
+    case 'range':
+      return layout.parts.map(ranges => [...ranges])
     case 'record':
       return files.flatMap((file, index) =>
         file.packed

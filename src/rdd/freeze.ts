@@ -147,7 +147,8 @@ class Freezer {
         const { paths, layout, marks } = lineage
         const { signal } = this.#options
         if (marks.files === undefined) {
-          const found = await this.#environment.files.resolveFiles(paths, { signal })
+          const cut = layout.by === 'block' ? layout.cuts[0] : undefined
+          const found = await this.#environment.files.resolveFiles(paths, { signal, ...(cut && { cut }) })
           marks.files ??= found
         }
         const parts = partsOf(marks.files, layout)

@@ -52,11 +52,18 @@ export interface CommitOptions extends AbortOptions {
   overwrite?: boolean
 }
 
+export interface ResolveOptions extends AbortOptions {
+  /** How files of the requester's own machine (`file:` paths) are cut into blocks when they are stored. @default 'binary' */
+  cut?: FoundFile['cut']
+}
+
 export interface FileResolver {
   /** Splits of all files, in the order of the paths, at least `minPartitions` of them where the bytes allow. Throws NOT_FOUND. */
   resolveText(paths: readonly string[], minPartitions: number, options?: AbortOptions): Promise<TextSplit[]>
   /** The files themselves, in the same order. Throws NOT_FOUND. */
-  resolveFiles(paths: readonly string[], options?: AbortOptions): Promise<FoundFile[]>
+  resolveFiles(paths: readonly string[], options?: ResolveOptions): Promise<FoundFile[]>
+  /** Stores bytes for as long as the session lasts. */
+  keep(content: Uint8Array, options?: AbortOptions): Promise<FoundFile>
   /** Throws ALREADY_EXISTS, so that a job fails before it runs and not after. */
   checkOutput(path: string, options?: AbortOptions): Promise<void>
   /** Keeps the parts saved so far until they are committed, however long the rest takes. Without it nothing ends them. */

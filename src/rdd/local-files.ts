@@ -13,6 +13,7 @@ const SPLIT_SLOP = 1.1
 export class LocalFiles implements FileResolver {
   readonly #contents = new Map<string, Uint8Array>()
   readonly #blocks = new Map<string, Uint8Array>()
+  #kept = 0
   /** Part files written by running jobs, by directory and name. */
   readonly #uncommitted = new Map<string, Uint8Array>()
 
@@ -58,6 +59,13 @@ export class LocalFiles implements FileResolver {
         return { path: file, fileId, blocks, cut: 'lines', packed: isPacked(content) }
       })
     })
+  }
+
+  async keep(content: Uint8Array): Promise<FoundFile> {
+    const path = `/.sessions/${this.#kept++}`
+    this.write(path, content)
+    const [found] = await this.resolveFiles([path])
+    return found!
   }
 
   #visible(path: string): string[] {

@@ -133,6 +133,11 @@ export class Scheduler {
     }))
   }
 
+  /** Somebody renews its lease, or did not long ago. */
+  hasSession(session: string): boolean {
+    return this.#leases.has(session)
+  }
+
   hasJob(jobId: string): boolean {
     return this.#jobs.has(jobId)
   }

@@ -272,6 +272,13 @@ export class JobClient implements JobRunner {
     }
   }
 
+  /** What is kept for this session in the mesh stays as long as this process lives. */
+  holdSession(): void {
+    if (this.#timer !== undefined) return
+    this.#timer = setInterval(() => void this.#renew(), SCHEDULER.leaseMs / 3).unref()
+    void this.#renew()
+  }
+
   #renewWhileOpen(): void {
     this.#timer ??= setInterval(() => void this.#renew(), SCHEDULER.leaseMs / 3)
     // A job under way holds the process: with its only connection lost, nothing else would until its end is known.

@@ -274,6 +274,10 @@ export class JobLeader {
     return jobs.filter(jobId => !this.#scheduler.hasJob(jobId))
   }
 
+  knowsSession(session: string): boolean {
+    return this.#scheduler.hasSession(session)
+  }
+
   unpersist(fingerprints: string[]): void {
     for (const fingerprint of fingerprints) this.#cachedAt.dropFingerprint(fingerprint)
     for (const peer of this.#executors) this.#tell(peer, dropCached, { term: this.term, fingerprints })

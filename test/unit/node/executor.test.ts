@@ -85,6 +85,7 @@ async function planOf(make: (mesh: DatasetContext) => RDD<unknown>): Promise<Pla
     files: {
       resolveText: () => Promise.reject(new Error('no files here')),
       resolveFiles: () => Promise.reject(new Error('no files here')),
+      keep: () => Promise.reject(new Error('no files here')),
       checkOutput: () => Promise.resolve(),
       commitOutput: () => Promise.resolve(),
     },

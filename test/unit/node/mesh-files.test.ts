@@ -23,8 +23,9 @@ it('keeps the parts of an unfinished dataset again and again, a bounded number i
       return unanswered
     },
   }
+  const nothingKept = { local: unused, keep: unused }
   const unanswered = Promise.withResolvers<never>().promise
-  const files = new MeshFiles(new FileClient({ call: unused }), access, 'session', 5)
+  const files = new MeshFiles(new FileClient({ call: unused }), access, 'session', nothingKept, 5)
   const parts = Array.from({ length: 1_001 }, (_, part) => ({ file: `id${part} 1`, bytes: 1 }))
   const held = files.holdOutput(() => parts)
   await vi.waitFor(() => expect(asked).toHaveLength(1), 5_000)

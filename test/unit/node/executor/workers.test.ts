@@ -27,6 +27,7 @@ async function planOf(action: (context: DatasetContext) => Promise<unknown>): Pr
   const files = {
     resolveText: () => Promise.reject(new Error('no files here')),
     resolveFiles: () => Promise.reject(new Error('no files here')),
+    keep: () => Promise.reject(new Error('no files here')),
     checkOutput: () => Promise.resolve(),
     commitOutput: () => Promise.resolve(),
   }
