@@ -8,7 +8,7 @@ export interface SessionSweeperParts {
     rm(path: string, options: { recursive: boolean; skipTrash: boolean }): Promise<unknown>
   }
   /** Whether somebody renews that session's lease with this peer; undefined while it does not lead. */
-  knows(session: string): boolean | undefined
+  knows: (session: string) => boolean | undefined
   log: Logger
 }
 

@@ -1,4 +1,4 @@
-import fc from 'fast-check'
+import { assert, asyncProperty, integer } from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { createLocal } from '../../../src/rdd/index.ts'
 import { streamed } from '../../../src/rdd/stream-source.ts'
@@ -42,10 +42,10 @@ describe('fromAsync', () => {
   })
 
   test('keeps all elements in order, in any number of partitions', async () => {
-    await fc.assert(
-      fc.asyncProperty(
-        fc.integer({ min: 0, max: 9_000 }),
-        fc.integer({ min: 1, max: 20 }),
+    await assert(
+      asyncProperty(
+        integer({ min: 0, max: 9_000 }),
+        integer({ min: 1, max: 20 }),
         async (count, slices) => {
           const made = await createLocal().fromAsync(numbers(count), slices)
           expect(await made.getNumPartitions()).toBe(slices)
