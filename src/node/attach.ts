@@ -47,11 +47,12 @@ export async function attach(options: AttachOptions): Promise<Mesh> {
     const peer = await firstThatAnswers(transport, options)
     const attachment = new Attachment({ transport, peer, addresses: options.peers })
     const access = attachedAccess(transport, attachment)
-    const { defaultPartitions, globals, waitMs, onWaiting, onStale } = options
+    const { defaultPartitions, globals, waitMs, onWaiting, onStale, onTaskOutput } = options
     const mesh = new Mesh(access, log, {
       ...(waitMs === undefined ? {} : { waitMs }),
       ...(onWaiting === undefined ? {} : { onWaiting }),
       ...(onStale === undefined ? {} : { onStale }),
+      ...(onTaskOutput === undefined ? {} : { onTaskOutput }),
       ...(defaultPartitions === undefined ? {} : { defaultPartitions }),
       ...(globals === undefined ? {} : { globals }),
       onClose: async () => {

@@ -136,6 +136,10 @@ export const PEER = {
   outputBytes: 128 * 1024 * 1024,
   /** Cached partitions. */
   cacheBytes: 256 * 1024 * 1024,
+  /** Broadcasts, as bytes; the least recently used beyond it are on disk… */
+  broadcastBytes: 128 * 1024 * 1024,
+  /** …and with a memory budget of the peer, this part of it. */
+  memoryForBroadcasts: 8,
   /** What one task may hold in tables and buffers; what is more goes to disk. */
   taskBytes: 512 * 1024 * 1024,
   /** All tasks of a peer may hold the memory of the machine divided by this: several peers may share a machine. */

@@ -1,6 +1,6 @@
 import { asPeerId, type AbortOptions, type Logger } from '../base/index.ts'
 import { asOfSchema, type AsOf } from '../dht/index.ts'
-import { cancelJob, DatasetContext, type DetachedJob, type JobEvent } from '../rdd/index.ts'
+import { cancelJob, DatasetContext, type DetachedJob, type JobEvent, type TaskOutput } from '../rdd/index.ts'
 import { FileSystem } from './files/file-system.ts'
 import { SessionFiles, type LocalProgress } from './files/session-files.ts'
 import { chaosCut, chaosFill } from './chaos-orders.ts'
@@ -37,6 +37,8 @@ export interface MeshOptions extends Patience {
   globals?: object
   /** Told of each answer to a read that allowed a stale one (`consistency: 'stale'`): how old it may be. */
   onStale?: (asOf: AsOf) => void
+  /** Told of each line that tasks of its jobs print. @default writes it to stderr, with a label (formatTaskOutput) */
+  onTaskOutput?: (output: TaskOutput) => void
 }
 
 /**
@@ -47,14 +49,14 @@ export class Mesh extends DatasetContext implements AsyncDisposable {
   readonly fs: FileSystem
   readonly #access: MeshAccess
   readonly #client: JobClient
-  readonly #detached: DetachedClient
   readonly #sessionFiles: SessionFiles
+  readonly #detached: DetachedClient
   readonly #onClose: (() => Promise<void>) | undefined
 
   constructor(given: MeshAccess, log: Logger, options: MeshOptions & { onClose?: () => Promise<void> } = {}) {
     const access = patient(given, options)
-    const client = new JobClient(access, log)
-    const { onStale } = options
+    const { onStale, onTaskOutput } = options
+    const client = new JobClient(access, log, onTaskOutput === undefined ? {} : { onTaskOutput })
     const fs = new FileSystem({
       call: async (type, head, callOptions = {}) => {
         const reply = await access.callAttached(type, head, callOptions)

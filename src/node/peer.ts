@@ -201,6 +201,7 @@ class RunningPeer implements Peer {
         readBlock: (blockId, range, holders, signal) => this.#readBlock(blockId, range, holders, signal),
         putPart: (part, source) => storePart(this.#files, part, source),
         deliver: this.#relay.deliver,
+        peers: () => this.#livePeers(),
         log: log.child({ part: 'executor' }),
       },
       {
@@ -210,6 +211,10 @@ class RunningPeer implements Peer {
         dataDirectory: directory.path,
         outputDirectory: directory.outputPath,
         ...memoryBudget(options),
+        broadcastBytes:
+          options.memoryBytes === undefined
+            ? PEER.broadcastBytes
+            : Math.floor(options.memoryBytes / PEER.memoryForBroadcasts),
         diskReserveBytes: options.diskReserveBytes ?? BLOCK_STORE_DEFAULTS.diskReserveBytes,
       },
     )
@@ -462,6 +467,11 @@ class RunningPeer implements Peer {
   #leaderHint(): { leader?: PeerId; term: number } {
     const { leader, term } = this.#meshLog.log.status()
     return leader === undefined || leader === this.id ? { term } : { leader, term }
+  }
+
+  #livePeers(): PeerId[] {
+    const members = this.#meshLog.state.members.members()
+    return members.map(({ peerId }) => peerId).filter(peer => this.#isAlive(peer))
   }
 
   #isAlive(peer: PeerId): boolean {

@@ -9,8 +9,10 @@ import {
 } from '../base/index.ts'
 import {
   acceptResult,
+  accumulatorUpdates,
   cancelJob,
   closeJob,
+  dropBroadcast,
   detachJob,
   fetchResult,
   jobEvents,
@@ -20,10 +22,12 @@ import {
   resultLost,
   resultReady,
   submitJob,
+  taskOutput,
   takeResult,
   unpersist,
   type Requester,
 } from '../rdd/index.ts'
+import { wantBroadcast } from './broadcast/messages.ts'
 import type { LeaderCaller } from './leader-caller.ts'
 import { peerStatus } from './log-messages.ts'
 
@@ -40,12 +44,13 @@ const TO_LEADER = table(
   renewLease,
   resultLost,
   unpersist,
+  dropBroadcast,
   detachJob,
   takeResult,
 )
 const TO_PEER = table(fetchResult, acceptResult, jobEvents, peerStatus)
 /** What peers may tell a client. */
-const TO_CLIENT = table(jobUpdate, resultReady)
+const TO_CLIENT = table(jobUpdate, resultReady, accumulatorUpdates, taskOutput, wantBroadcast)
 
 function table(...types: { name: string }[]): ReadonlyMap<string, MessageType<unknown, unknown>> {
   return new Map(types.map(type => [type.name, type as MessageType<unknown, unknown>]))

@@ -10,8 +10,8 @@ import { ACCUMULATOR } from './shared-config.ts'
 export interface AccumulatorParam<V, T = V> {
   /** Each task begins with a copy, or with what the function returns. Adding it must change nothing. */
   zero: V | (() => V)
-  add(total: V, term: T): V
-  merge(total: V, other: V): V
+  add: (total: V, term: T) => V
+  merge: (total: V, other: V) => V
 }
 
 /** What a task knows of an accumulator, as captured. */

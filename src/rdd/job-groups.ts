@@ -60,7 +60,11 @@ export class JobGroups implements JobRunner {
     this.#running.set(stop, labels)
     const updates = this.#variables.resultUpdates(resultPartitions(plan))
     try {
-      for await (const partial of this.#runner.run(plan, { ...rest, signal, ...(name !== undefined && { name }) })) {
+      for await (const partial of this.#runner.run(plan, {
+        ...rest,
+        signal,
+        ...(name !== undefined && { name }),
+      })) {
         if (options.isHelper !== true) updates.take(partial.partition, partial.updates)
         yield partial
       }

@@ -23,6 +23,26 @@ export const BROADCAST = {
   destroyedMax: 10_000,
 } as const
 
+export const TASK_OUTPUT = {
+  /** Lines that an attempt may print at once… */
+  taskBurst: 200,
+  /** …and each second from then on; others are counted and left out. */
+  taskPerSecond: 100,
+  /** The same of all tasks of a job together, at the requester. */
+  jobBurst: 1_000,
+  jobPerSecond: 500,
+  /** Characters of one line; the rest is cut. */
+  lineCharsMax: 4_096,
+  /** A line waits so long, at most, for others to go with it. */
+  gatherMs: 100,
+  /** Lines that go together. */
+  batchLines: 50,
+  /** Lines of one job that wait at a peer for the requester; more are counted and left out. */
+  waitingLinesMax: 2_000,
+  /** An attempt's end waits so long for its lines to reach the requester: one that is away does not hold up the job. */
+  flushMs: 1_000,
+} as const
+
 export const ACCUMULATOR = {
   /** What all accumulators of one task come to, as bytes; more fails the task: that is a result, not a counter. */
   updateBytesMax: 16 * 1024 * 1024,

@@ -19,6 +19,7 @@ import {
   fetchBuckets,
   fetchPlan,
   fetchResult,
+  forgetBroadcast,
   forgetJob,
   forgetSession,
   inventory,
@@ -31,6 +32,7 @@ import {
   resultTaken,
   runTasks,
   unpackLocations,
+  type BroadcastRef,
   type EndedOutcome,
   type Inventory,
   type PackageNeed,
@@ -40,14 +42,17 @@ import {
   type TaskOutcome,
 } from '../../rdd/index.ts'
 import { EXECUTOR } from '../config.ts'
+import { Broadcasts } from '../broadcast/index.ts'
 import { collect, type Deliver } from '../relay.ts'
+import { AccumulatorSender } from './accumulator-sender.ts'
 import { inChunks } from './chunks.ts'
 import { OutputStore } from './output-store.ts'
 import { PartFiles, type PartTarget, type StoredPart } from './part-files.ts'
 import { PartitionCache } from './partition-cache.ts'
-import { ResultHandOver } from './result-hand-over.ts'
+import { ResultHandOver, type ResultOwner } from './result-hand-over.ts'
 import { shortened } from './shorten-error.ts'
 import { ShuffleExchange } from './shuffle-exchange.ts'
+import { TaskOutputSender } from './task-output-sender.ts'
 import { TaskReports } from './task-reports.ts'
 import { WorkerPool } from './worker-pool.ts'
 import { keptFileOf, type RunningTask, type ThreadOutcome } from './worker-thread.ts'
@@ -65,6 +70,8 @@ export interface ExecutorPorts {
   /** Stores a part file of a saved dataset, durably but not visible before the whole is committed. */
   putPart(part: PartTarget, source: AsyncIterable<Uint8Array>): Promise<StoredPart>
   deliver: Deliver
+  /** Living peers, this one among them. */
+  peers(): readonly PeerId[]
   log: Logger
 }
 
@@ -79,6 +86,8 @@ export interface ExecutorOptions {
   outputBytes: number
   /** Bytes of cached partitions. */
   cacheBytes: number
+  /** Bytes of broadcasts in memory; the least recently used go to disk. Each worker keeps as much of them decoded. */
+  broadcastBytes: number
   /** Bytes that one task may hold in its tables; what is more goes to disk… */
   taskBytes: number
   /** …and those of all workers together. */
@@ -97,6 +106,7 @@ type ResultOutcome = Extract<TaskOutcome, { type: 'result' }>
 interface Job {
   session: string
   requester: Requester
+  broadcasts: readonly BroadcastRef[]
   save: RunTasks['save'] | undefined
   plan: Promise<Uint8Array>
   kept: { fingerprint: string; partition: number }[]
@@ -113,6 +123,9 @@ export class Executor {
   readonly #shuffles: ShuffleExchange
   readonly #results: ResultHandOver
   readonly #reports: TaskReports
+  readonly #broadcasts: Broadcasts
+  readonly #updates: AccumulatorSender
+  readonly #output: TaskOutputSender
   readonly #packages: Packages
   readonly #jobs = new Map<string, Job>()
   /** What was taken on and has not ended. `started`: a thread has it or will; `cancelled`: nobody waits for its end. */
@@ -141,6 +154,25 @@ export class Executor {
       signal: this.#closing.signal,
       log: ports.log,
     })
+    const signal = this.#closing.signal
+    const { transport, deliver, log } = ports
+    const wanted = (jobId: string, job: ResultOwner): boolean => this.#jobs.get(jobId) === job
+    this.#broadcasts = new Broadcasts({
+      transport,
+      deliver,
+      peers: () => ports.peers(),
+      directory: options.outputDirectory,
+      memoryBytesMax: options.broadcastBytes,
+      signal,
+      log,
+    })
+    this.#updates = new AccumulatorSender({ deliver, wanted, signal, log })
+    this.#output = new TaskOutputSender({
+      peer: { id: transport.self, name: options.name },
+      deliver,
+      signal,
+      log,
+    })
     this.#reports = new TaskReports({
       transport: ports.transport,
       leader: () => ports.leader(),
@@ -152,6 +184,7 @@ export class Executor {
     this.#pool = new WorkerPool({
       workers: options.workers,
       oldSpaceMb: options.oldSpaceMb,
+      broadcastBytes: options.broadcastBytes,
       settings: {
         dataDirectory: options.dataDirectory,
         self: ports.transport.self,
@@ -183,6 +216,10 @@ export class Executor {
         },
         usedPartition: (fingerprint, partition) => this.#cache.touch(fingerprint, partition),
         writeOutput: (task, bytes) => this.#parts.write(partKey(task), this.#partPath(task), bytes),
+        onPrinted: (task, lines) => {
+          const job = this.#jobs.get(task.jobId)
+          if (job !== undefined) this.#output.add(job, task.jobId, task.input.id, lines)
+        },
         onConsole: text => ports.log.info({ from: 'task' }, text.trimEnd()),
       },
     })
@@ -222,7 +259,15 @@ export class Executor {
         if (session === head.session) await this.#onForgetJob(jobId)
       }
       await this.#store.dropSession(head.session)
+      this.#pool.forgetBroadcasts(await this.#broadcasts.dropSession(head.session))
       for (const entry of this.#cache.dropSession(head.session)) this.#pool.unshareCached(entry)
+      return {}
+    })
+    this.#broadcasts.start()
+    transport.handle(forgetBroadcast, async ({ head }) => {
+      this.#fence(head.term)
+      await this.#broadcasts.forget(head.id, head.generation, head.destroyed)
+      this.#pool.forgetBroadcasts([head.id])
       return {}
     })
     transport.handle(dropCached, ({ head }) => {
@@ -269,6 +314,7 @@ export class Executor {
   #inventory(): Inventory {
     const kept = this.#cache.entries()
     const sessions = new Set(this.#store.sessions())
+    for (const session of this.#broadcasts.store.sessions()) sessions.add(session)
     for (const { session } of [...kept, ...this.#jobs.values()]) sessions.add(session)
     return {
       sessions: [...sessions],
@@ -300,7 +346,8 @@ export class Executor {
           ? this.#fetchPlan(from, head.jobId, head.planHash)
           : Promise.resolve(head.plan)
       plan.catch(() => this.#jobs.delete(head.jobId))
-      job = { session: head.session, requester: head.requester, save: head.save, plan, kept: [] }
+      const { session, requester, save, broadcasts = [] } = head
+      job = { session, requester, broadcasts, save, plan, kept: [] }
       this.#jobs.set(head.jobId, job)
     }
     if (head.requester.epoch >= job.requester.epoch) job.requester = head.requester
@@ -351,7 +398,14 @@ export class Executor {
     const key = `${jobId} ${attemptKey(id)}`
     let ended: EndedOutcome
     try {
-      ended = await this.#settle(job, task, output, await this.#pool.run(task, plan))
+      const broadcasts = await this.#broadcasts.ready(job.broadcasts, job.session, () => job.requester)
+      const outcome =
+        this.#running.get(key)?.cancelled === true
+          ? cancelledOutcome(task)
+          : await this.#pool.run(task, plan, broadcasts)
+      // Before its end is known: who waits for the job has seen all of it by then.
+      await this.#output.flush(jobId)
+      ended = await this.#settle(job, task, output, outcome)
     } catch (error) {
       ended = { type: 'failed', error: toWire(error) }
     }
@@ -379,6 +433,7 @@ export class Executor {
         const { bytes, offsets, checksum, metrics } = outcome
         if (output === undefined)
           throw new ShoalError('PLAN_INVALID', { reason: 'a map task without an output name' })
+        await this.#tellUpdates(job, { jobId, shuffle: output, id }, outcome.updates)
         const sealed = { jobId, session: job.session, id, shuffle: output, offsets, checksum }
         await this.#store.sealMapOutput(sealed, bytes)
         return { type: 'map-output', shuffle: output, checksum, sizeBytes: bytes.byteLength, metrics }
@@ -387,6 +442,7 @@ export class Executor {
         const { file, sizeBytes, offsets, checksum, metrics } = outcome
         if (output === undefined)
           throw new ShoalError('PLAN_INVALID', { reason: 'a map task without an output name' })
+        await this.#tellUpdates(job, { jobId, shuffle: output, id }, outcome.updates)
         const sealed = { jobId, session: job.session, id, shuffle: output, offsets, checksum }
         await this.#store.sealMapFile(sealed, { file, sizeBytes })
         return { type: 'map-output', shuffle: output, checksum, sizeBytes, metrics }
@@ -411,6 +467,14 @@ export class Executor {
     }
   }
 
+  async #tellUpdates(
+    job: Job,
+    task: { jobId: string; shuffle: string; id: TaskId },
+    updates: Uint8Array | undefined,
+  ): Promise<void> {
+    if (updates !== undefined) await this.#updates.send(job, task, updates)
+  }
+
   /** Before the result is handed over: the requester's next job may come at once, and should find what is kept. */
   async #tellKept(job: Job): Promise<void> {
     const leader = this.#ports.leader()
@@ -428,7 +492,9 @@ export class Executor {
   /** The part file is stored durably; the one row of the result says where. */
   async #closePart(task: RunningTask, outcome: ResultOutcome): Promise<ResultOutcome> {
     const part = await this.#parts.close(partKey(task), this.#partPath(task))
-    const bytes = encodeRows([part])
+    // What it added to accumulators is at the end of the bytes, and stays there.
+    const updates = outcome.bytes.subarray(outcome.bytes.byteLength - (outcome.updateBytes ?? 0))
+    const bytes = Buffer.concat([encodeRows([part]), updates])
     return { ...outcome, bytes, rows: 1, checksum: crc32(bytes) }
   }
 
@@ -444,6 +510,7 @@ export class Executor {
   async #onForgetJob(jobId: string): Promise<void> {
     this.#jobs.delete(jobId)
     this.#cancel(other => other === jobId)
+    this.#output.forgetJob(jobId)
     this.#pool.forgetJob(jobId)
     await this.#store.dropJob(jobId)
   }
@@ -474,8 +541,15 @@ export class Executor {
   async close(): Promise<void> {
     this.#closing.abort(new ShoalError('CANCELLED', { what: 'executor' }))
     await this.#pool.close()
+    await this.#broadcasts.close()
     await this.#store.close()
   }
+}
+
+/** Of an attempt that was cancelled before it had all that it needs. */
+function cancelledOutcome({ jobId }: RunningTask): ThreadOutcome {
+  const what = `a task of ${jobId}`
+  return { type: 'failed', error: toWire(new ShoalError('CANCELLED', { what })) }
 }
 
 function partKey(task: RunningTask): string {

@@ -15,6 +15,7 @@ interface Made {
   bytes: Uint8Array
   checksum: number
   rows: number
+  updateBytes?: number
 }
 
 export interface ResultHandOverParts {
@@ -86,7 +87,7 @@ export class ResultHandOver {
     owner: ResultOwner,
     jobId: string,
     id: TaskId,
-    { bytes, checksum, rows }: Made,
+    { bytes, checksum, rows, updateBytes }: Made,
     inline: Uint8Array | undefined,
   ): Promise<boolean> {
     const { taken } = await this.#parts.deliver(owner.requester, resultReady, {
@@ -97,6 +98,7 @@ export class ResultHandOver {
       checksum,
       rows,
       sizeBytes: bytes.byteLength,
+      ...(updateBytes === undefined ? {} : { updateBytes }),
       ...(inline === undefined ? {} : { inline }),
     })
     return taken

@@ -1,12 +1,21 @@
 import { parentPort, threadId, workerData, type TransferListItem } from 'node:worker_threads'
 import { asBlockId, fromWire, ShoalError, toWire } from '../../base/index.ts'
 import { blockDataPath, readBlockFile } from '../../dht/index.ts'
-import { decodePlan, TaskRunner, usePackagesOf, type Plan, type TaskPorts } from '../../rdd/index.ts'
+import {
+  decodePlan,
+  decodeValue,
+  destroyed,
+  TaskRunner,
+  usePackagesOf,
+  type Plan,
+  type TaskPorts,
+} from '../../rdd/index.ts'
 import { cacheKey } from './partition-cache.ts'
 import { MemoryGrants } from './memory-grants.ts'
 import { OutputCredit } from './output-credit.ts'
 import { SpillFiles } from './spill-files.ts'
 import { StreamInbox } from './stream-inbox.ts'
+import { TaskConsole } from './task-console.ts'
 import {
   OUTPUT_CREDIT_BYTES,
   type FromWorker,
@@ -31,6 +40,14 @@ const spills = new SpillFiles({
 })
 const runner = new TaskRunner()
 const plans = new Map<string, Plan>()
+/** Bytes until a task reads it, its value from then on. */
+const broadcasts = new Map<string, { bytes: Uint8Array } | { value: unknown }>()
+const taskConsole = new TaskConsole({
+  post: lines => post({ type: 'printed', lines }),
+  suppressed: new Int32Array(settings.suppressedLines),
+  nowMs: () => performance.now(),
+})
+taskConsole.install()
 const cached = new Map<string, Uint8Array>()
 const inbox = new StreamInbox({
   onConsumed: (stream, bytes) => post({ type: 'credit', stream, bytes }),
@@ -67,7 +84,19 @@ const ports: TaskPorts = {
     const bytes = new Uint8Array(chunk)
     post({ type: 'output', task: output.task, bytes }, [bytes.buffer])
   },
-  cancelled: () => Atomics.load(cancelFlag, 0) === 1,
+  broadcast(id) {
+    const known = broadcasts.get(id)
+    // Sent before the task began: it can only have been destroyed since.
+    if (known === undefined) throw destroyed(id)
+    if ('value' in known) return known.value
+    const value = decodeValue(known.bytes)
+    broadcasts.set(id, { value })
+    return value
+  },
+  cancelled() {
+    taskConsole.tick()
+    return Atomics.load(cancelFlag, 0) === 1
+  },
   memoryLimitBytes: settings.memoryLimitBytes,
   reserveMemory: totalBytes => grants.resize(settings.worker, totalBytes),
   openSpill: kind => spills.open(kind === 'kept' ? keptFile : undefined),
@@ -111,10 +140,13 @@ async function run(message: Extract<ToWorker, { type: 'run' }>): Promise<void> {
       plan = decodePlan(message.plan)
       plans.set(message.jobId, plan)
     }
+    taskConsole.begin()
     const outcome = await runner.runTask(message.jobId, plan, message.input, ports)
     if (outcome.type !== 'failed') await output.drained()
+    taskConsole.end()
     post({ type: 'ended', outcome }, transferable(outcome))
   } catch (error) {
+    taskConsole.end()
     post({ type: 'ended', outcome: { type: 'failed', error: toWire(error) } })
   } finally {
     inbox.closeAll()
@@ -140,6 +172,12 @@ port.on('message', (message: ToWorker) => {
       break
     case 'uncached':
       cached.delete(cacheKey(message.fingerprint, message.partition))
+      break
+    case 'broadcast':
+      broadcasts.set(message.id, { bytes: message.bytes })
+      break
+    case 'forget-broadcasts':
+      for (const id of message.ids) broadcasts.delete(id)
       break
     case 'chunk':
       inbox.push(message.stream, message.bytes, message.map)

@@ -1,15 +1,18 @@
 import { MemoryGrants } from './memory-grants.ts'
 import type { Logger } from '../../base/index.ts'
+import type { SharedBroadcast } from '../broadcast/index.ts'
+import { PEER } from '../config.ts'
 import { WorkerThread, type RunningTask, type ThreadOutcome, type WorkerServices } from './worker-thread.ts'
 import type { WorkerSettings } from './worker-protocol.ts'
 import type { CachedPartition } from './partition-cache.ts'
 
 /** What all workers are told alike. `memoryBytes`: what their tasks may hold together. */
-export type PoolSettings = Omit<WorkerSettings, 'cancelFlag' | 'memoryCells' | 'worker'>
+export type PoolSettings = Omit<WorkerSettings, 'cancelFlag' | 'suppressedLines' | 'memoryCells' | 'worker'>
 
 interface Queued {
   task: RunningTask
   plan: Uint8Array
+  broadcasts: readonly SharedBroadcast[]
   done: PromiseWithResolvers<ThreadOutcome>
 }
 
@@ -18,6 +21,7 @@ export class WorkerPool {
   readonly workers: number
   readonly #settings: PoolSettings
   readonly #oldSpaceMb: number
+  readonly #broadcastBytes: number
   readonly #services: WorkerServices
   readonly #log: Logger
   readonly #threads: WorkerThread[] = []
@@ -33,6 +37,8 @@ export class WorkerPool {
     workers: number
     settings: PoolSettings
     oldSpaceMb: number
+    /** Encoded bytes of broadcasts that each thread keeps between tasks. @default PEER.broadcastBytes */
+    broadcastBytes?: number
     services: WorkerServices
     cached: () => CachedPartition[]
     log: Logger
@@ -40,6 +46,7 @@ export class WorkerPool {
     this.workers = options.workers
     this.#settings = options.settings
     this.#oldSpaceMb = options.oldSpaceMb
+    this.#broadcastBytes = options.broadcastBytes ?? PEER.broadcastBytes
     this.#services = options.services
     this.#cached = options.cached
     this.#log = options.log
@@ -53,9 +60,13 @@ export class WorkerPool {
   }
 
   /** Runs the task when a thread is free; never rejects. Bounded by the leader, which knows the number of workers. */
-  run(task: RunningTask, plan: Uint8Array): Promise<ThreadOutcome> {
+  run(
+    task: RunningTask,
+    plan: Uint8Array,
+    broadcasts: readonly SharedBroadcast[] = [],
+  ): Promise<ThreadOutcome> {
     const done = Promise.withResolvers<ThreadOutcome>()
-    const queued = { task, plan, done }
+    const queued = { task, plan, broadcasts, done }
     if (this.#closed) settleCancelled(queued)
     else this.#queue.push(queued)
     this.#next()
@@ -79,6 +90,10 @@ export class WorkerPool {
     for (const thread of this.#threads) thread.forgetJob(jobId)
   }
 
+  forgetBroadcasts(ids: readonly string[]): void {
+    for (const thread of this.#threads) thread.forgetBroadcasts(ids)
+  }
+
   /** Every thread reads the same shared memory; `except` has it already. */
   shareCached(entry: CachedPartition, except: WorkerThread | undefined): void {
     const { fingerprint, partition, bytes } = entry
@@ -97,7 +112,7 @@ export class WorkerPool {
       const thread = this.#threads.find(candidate => !candidate.busy) ?? this.#start()
       if (thread === undefined) return
       const queued = this.#queue.shift()!
-      void thread.run(queued.task, queued.plan).then(outcome => {
+      void thread.run(queued.task, queued.plan, queued.broadcasts).then(outcome => {
         queued.done.resolve(outcome)
         this.#next()
       })
@@ -110,6 +125,7 @@ export class WorkerPool {
     const thread = new WorkerThread({
       settings: { ...this.#settings, memoryCells: this.#grants.cells, worker: cell },
       oldSpaceMb: this.#oldSpaceMb,
+      broadcastBytes: this.#broadcastBytes,
       services: this.#services,
       onExit: dead => {
         const index = this.#threads.indexOf(dead)

@@ -1,5 +1,5 @@
 import type { WireError } from '../../base/index.ts'
-import type { ShuffleLocations, TaskInput, TaskOutcome } from '../../rdd/index.ts'
+import type { PrintedLine, ShuffleLocations, TaskInput, TaskOutcome } from '../../rdd/index.ts'
 
 /**
  * Messages between the peer's main thread and a worker thread. Bytes are transferred, never cloned; streams towards the
@@ -31,6 +31,8 @@ export interface WorkerSettings {
   packages: string
   /** One Int32: 1 while the running task should stop. */
   cancelFlag: SharedArrayBuffer
+  /** One Int32: lines of tasks that were left out and not told yet. */
+  suppressedLines: SharedArrayBuffer
 }
 
 export type ToWorker =
@@ -42,6 +44,9 @@ export type ToWorker =
   | { type: 'forget-job'; jobId: string }
   | { type: 'cached'; fingerprint: string; partition: number; bytes: Uint8Array<SharedArrayBuffer> }
   | { type: 'uncached'; fingerprint: string; partition: number }
+  /** Before the first task that reads it. */
+  | { type: 'broadcast'; id: string; bytes: Uint8Array<SharedArrayBuffer> }
+  | { type: 'forget-broadcasts'; ids: string[] }
   /** `map`: which map output the bytes are of, when the stream is a shuffle's. */
   | { type: 'chunk'; stream: number; bytes: Uint8Array; map?: number }
   | { type: 'end'; stream: number }
@@ -57,6 +62,8 @@ export type FromWorker =
   /** The reader lost interest. */
   | { type: 'close-stream'; stream: number }
   | { type: 'keep'; fingerprint: string; partition: number; bytes: Uint8Array<SharedArrayBuffer> }
+  /** The running task printed. */
+  | { type: 'printed'; lines: PrintedLine[] }
   /** A cached partition was read. */
   | { type: 'used'; fingerprint: string; partition: number }
   /** `task` numbers the tasks of the worker. */

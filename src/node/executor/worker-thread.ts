@@ -1,7 +1,15 @@
 import { createHash } from 'node:crypto'
 import { Worker, type TransferListItem } from 'node:worker_threads'
 import { ShoalError, toWire, type WireError } from '../../base/index.ts'
-import { attemptKey, type ShuffleLocations, type TaskInput, type TaskOutcome } from '../../rdd/index.ts'
+import {
+  attemptKey,
+  type PrintedLine,
+  type ShuffleLocations,
+  type TaskInput,
+  type TaskOutcome,
+} from '../../rdd/index.ts'
+import type { SharedBroadcast } from '../broadcast/index.ts'
+import { WorkerBroadcasts } from './worker-broadcasts.ts'
 import {
   STREAM_CREDIT_BYTES,
   type FromWorker,
@@ -33,7 +41,9 @@ export interface WorkerServices {
   usedPartition(fingerprint: string, partition: number): void
   /** The next bytes of the file that the task saves. */
   writeOutput(task: RunningTask, bytes: Uint8Array): Promise<void>
-  /** A line that user code printed. */
+  /** Lines that a task printed, in order. */
+  onPrinted(task: RunningTask, lines: PrintedLine[]): void
+  /** Text that reached the thread's streams past `console`, or when no task was running. */
   onConsole(text: string): void
 }
 
@@ -57,6 +67,9 @@ interface Current {
   written: Promise<void>
   /** Credit of the streams that feed the task: bytes that may still be posted, and who waits for more. */
   streams: Map<number, { credit: number; wake: (() => void) | undefined; abort: AbortController }>
+  /** Lines that were printed and passed on, and those left out. */
+  printed: number
+  suppressed: number
 }
 
 /** How often the heap of a running task is looked at: at a gigabyte a second, memory for a tenth of that is at risk. */
@@ -69,6 +82,8 @@ const TASK_ENDED = new ShoalError('CANCELLED', { what: 'streams of an ended task
 export class WorkerThread {
   readonly #services: WorkerServices
   readonly #cancelFlag = new SharedArrayBuffer(4)
+  readonly #suppressedLines = new SharedArrayBuffer(4)
+  readonly #broadcasts: WorkerBroadcasts
   readonly #worker: Worker
   readonly #oldSpaceMb: number
   readonly #plans = new Set<string>()
@@ -79,16 +94,23 @@ export class WorkerThread {
   #dead = false
 
   constructor(options: {
-    settings: Omit<WorkerSettings, 'cancelFlag'>
+    settings: Omit<WorkerSettings, 'cancelFlag' | 'suppressedLines'>
     oldSpaceMb: number
+    /** Encoded bytes of broadcasts that stay in the thread between tasks. */
+    broadcastBytes: number
     services: WorkerServices
     onExit: (thread: WorkerThread) => void
   }) {
     this.#services = options.services
     this.#oldSpaceMb = options.oldSpaceMb
+    this.#broadcasts = new WorkerBroadcasts(options.broadcastBytes)
     this.#onExit = options.onExit
     this.#worker = new Worker(new URL('./task-worker.ts', import.meta.url), {
-      workerData: { ...options.settings, cancelFlag: this.#cancelFlag } satisfies WorkerSettings,
+      workerData: {
+        ...options.settings,
+        cancelFlag: this.#cancelFlag,
+        suppressedLines: this.#suppressedLines,
+      } satisfies WorkerSettings,
       resourceLimits: { maxOldGenerationSizeMb: 2 * options.oldSpaceMb },
       stdout: true,
       stderr: true,
@@ -120,7 +142,7 @@ export class WorkerThread {
   }
 
   /** Settles with how the attempt ended; never rejects. */
-  run(task: RunningTask, plan: Uint8Array): Promise<ThreadOutcome> {
+  run(task: RunningTask, plan: Uint8Array, broadcasts: readonly SharedBroadcast[]): Promise<ThreadOutcome> {
     const done = Promise.withResolvers<ThreadOutcome>()
     this.#current = {
       task,
@@ -128,7 +150,12 @@ export class WorkerThread {
       abort: new AbortController(),
       streams: new Map(),
       written: Promise.resolve(),
+      printed: 0,
+      suppressed: 0,
     }
+    const { send, drop } = this.#broadcasts.prepare(broadcasts)
+    if (drop.length > 0) this.post({ type: 'forget-broadcasts', ids: drop })
+    for (const { id, bytes } of send) this.post({ type: 'broadcast', id, bytes })
     Atomics.store(new Int32Array(this.#cancelFlag), 0, 0)
     const known = this.#plans.has(task.jobId)
     this.#plans.add(task.jobId)
@@ -178,6 +205,11 @@ export class WorkerThread {
     if (this.#plans.delete(jobId)) this.post({ type: 'forget-job', jobId })
   }
 
+  forgetBroadcasts(ids: readonly string[]): void {
+    const known = this.#broadcasts.forget(ids)
+    if (known.length > 0) this.post({ type: 'forget-broadcasts', ids: known })
+  }
+
   post(message: ToWorker, transfer: TransferListItem[] = []): void {
     if (!this.#dead) this.#worker.postMessage(message, transfer)
   }
@@ -222,6 +254,9 @@ export class WorkerThread {
         break
       case 'keep':
         this.#services.keepPartition(this, message.fingerprint, message.partition, message.bytes)
+        break
+      case 'printed':
+        if (current !== undefined) this.#onPrinted(current, message.lines)
         break
       case 'used':
         this.#services.usedPartition(message.fingerprint, message.partition)
@@ -287,9 +322,24 @@ export class WorkerThread {
   #finish(outcome: ThreadOutcome): void {
     const current = this.#current
     if (current === undefined) return
+    // Counted in shared memory, so that it is exact also of a thread that was ended.
+    const suppressed = Atomics.exchange(new Int32Array(this.#suppressedLines), 0, 0)
+    if (suppressed > 0) this.#onPrinted(current, [{ suppressed }])
+    if ('metrics' in outcome && current.printed > 0) {
+      outcome.metrics.outputLines = current.printed
+      outcome.metrics.outputSuppressed = current.suppressed
+    }
     this.#current = undefined
     current.abort.abort(TASK_ENDED)
     current.done.resolve(outcome)
+  }
+
+  #onPrinted(current: Current, lines: PrintedLine[]): void {
+    for (const line of lines) {
+      if ('suppressed' in line) current.suppressed += line.suppressed
+      else current.printed += 1
+    }
+    this.#services.onPrinted(current.task, lines)
   }
 
   #onWorkerExit(code: number): void {

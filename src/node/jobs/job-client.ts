@@ -21,23 +21,29 @@ import {
   fetchResult,
   JOB_EVENT_VERSION,
   jobUpdate,
+  partialOf,
   renewLease,
   resultLost,
   resultReady,
   SCHEDULER,
   submitJob,
   unpersist,
+  type BroadcastRef,
   type JobEvent,
   type JobProgress,
   type JobRunner,
   type PartialResult,
   type Plan,
   type RunOptions,
+  type SharedAtRequester,
+  type TaskOutput,
 } from '../../rdd/index.ts'
 import { JOB_CLIENT } from '../config.ts'
 import type { MeshAccess } from '../mesh-access.ts'
 import { collect } from '../relay.ts'
+import { OutputClient } from './output-client.ts'
 import { ResultQueue } from './result-queue.ts'
+import { SharedClient } from './shared-client.ts'
 
 interface OpenJob {
   jobId: string
@@ -65,6 +71,8 @@ export class JobClient implements JobRunner {
   /** Unique to this process, so that numbers never mean an earlier process's jobs. */
   readonly session = randomBytes(6).toString('hex')
   readonly #access: MeshAccess
+  readonly #shared: SharedClient
+  readonly #output: OutputClient
   readonly #log: Logger
   readonly #jobs = new Map<string, OpenJob>()
   readonly #listeners = new Set<(event: JobEvent) => void>()
@@ -77,9 +85,23 @@ export class JobClient implements JobRunner {
   /** When a leader last answered. */
   #heardMs = 0
 
-  constructor(access: MeshAccess, log: Logger) {
+  constructor(
+    access: MeshAccess,
+    log: Logger,
+    options: { onTaskOutput?: (output: TaskOutput) => void } = {},
+  ) {
     this.#access = access
     this.#log = log
+    this.#shared = new SharedClient(access, this.session, log)
+    this.#output = new OutputClient(access, jobId => this.#jobs.get(jobId)?.name, options.onTaskOutput)
+  }
+
+  share(variables: SharedAtRequester): void {
+    this.#shared.share(variables)
+  }
+
+  dropBroadcast(ref: BroadcastRef, generation: number, destroyed: boolean): void {
+    this.#shared.drop(ref, generation, destroyed)
   }
 
   start(): void {
@@ -106,6 +128,8 @@ export class JobClient implements JobRunner {
       if (head.state === 'failed' && head.error !== undefined) job.failed.reject(fromWire(head.error))
       return {}
     })
+    this.#shared.start()
+    this.#output.start()
     this.#access.onLeaderChange(() => this.#tellOfAll('leader-changed'))
     this.#access.onReattached(() => this.#tellOfAll('reattached'))
   }
@@ -151,6 +175,7 @@ export class JobClient implements JobRunner {
     let complete = false
     try {
       await Promise.race([this.#submit(job), job.failed.promise])
+      this.#shared.provide(plan.broadcasts ?? [], job.over.signal).catch(job.failed.reject)
       yield* this.#results(job)
       complete = true
     } catch (error) {
@@ -160,6 +185,7 @@ export class JobClient implements JobRunner {
       job.over.abort(new ShoalError('CANCELLED', { what: `job ${job.jobId}, which is over` }))
       options.signal?.removeEventListener('abort', onAbort)
       this.#jobs.delete(job.jobId)
+      this.#output.end(job.jobId)
       if (this.#jobs.size === 0) this.#timer?.unref()
       this.#release(job, complete)
       const settled: JobEvent = { ...stamp(job), type: 'settled' }
@@ -180,7 +206,7 @@ export class JobClient implements JobRunner {
       const bytes = await this.#pull(job, next)
       if (bytes !== undefined) {
         job.results.accept(next.partition)
-        yield { partition: next.partition, bytes }
+        yield partialOf(next.partition, { bytes, updateBytes: next.updateBytes })
       }
     }
   }

@@ -18,6 +18,7 @@ import {
   cancelTasks,
   decodePlan,
   dropCached,
+  forgetBroadcast,
   forgetJob,
   forgetSession,
   inventory,
@@ -47,6 +48,7 @@ import {
   type Plan,
   type Requester,
   type SchedulerEffect,
+  type dropBroadcast,
   type SchedulerEvent,
 } from '../../rdd/index.ts'
 import { JOB_LEADER } from '../config.ts'
@@ -272,6 +274,10 @@ export class JobLeader {
   renew(session: string, jobs: string[], begun: number): string[] {
     this.#step({ type: 'lease-renewed', session, jobs, begun })
     return jobs.filter(jobId => !this.#scheduler.hasJob(jobId))
+  }
+
+  dropBroadcast(drop: z.infer<typeof dropBroadcast.request>): void {
+    for (const peer of this.#executors) this.#tell(peer, forgetBroadcast, { term: this.term, ...drop })
   }
 
   knowsSession(session: string): boolean {
@@ -531,6 +537,7 @@ export class JobLeader {
           tasks: effect.tasks,
           ...(first && job.planBytes.byteLength <= JOBS.inlinePlanBytes ? { plan: job.planBytes } : {}),
           ...(job.plan.packages === undefined ? {} : { packages: job.plan.packages }),
+          ...(job.plan.broadcasts === undefined ? {} : { broadcasts: job.plan.broadcasts }),
           ...(isResult ? saved(action, job.kept) : {}),
           ...(output === undefined ? {} : { output }),
         },

@@ -3,6 +3,7 @@ import { bodyOf, fromWire, invariant, ShoalError, type PeerId, type Transport } 
 import {
   cancelJob,
   closeJob,
+  dropBroadcast,
   detachJob,
   fetchPlan,
   JOBS,
@@ -85,6 +86,10 @@ export class JobService {
     transport.handle(renewLease, ({ head: { session, jobs, begun } }) => ({
       unknown: this.#required().renew(session, jobs, begun),
     }))
+    transport.handle(dropBroadcast, ({ head }) => {
+      this.#required().dropBroadcast(head)
+      return {}
+    })
     transport.handle(unpersist, ({ head }) => {
       this.#required().unpersist(head.fingerprints)
       return {}

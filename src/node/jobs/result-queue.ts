@@ -1,4 +1,4 @@
-import type { PartialResult } from '../../rdd/index.ts'
+import { partialOf, type PartialResult } from '../../rdd/index.ts'
 
 /** Bytes of small results that wait for the consumer; beyond that an executor seals them until they are wanted. */
 const WAITING_BYTES_MAX = 64 * 1024 * 1024
@@ -8,6 +8,8 @@ export interface SealedResult {
   executor: string
   checksum: number
   sizeBytes: number
+  /** So many of its last bytes are what the task added to accumulators. */
+  updateBytes?: number
 }
 
 interface Offer {
@@ -15,7 +17,12 @@ interface Offer {
   executor: string
   checksum: number
   sizeBytes: number
+  updateBytes?: number | undefined
   inline?: Uint8Array | undefined
+}
+
+function bytesOf({ bytes, updates }: PartialResult): number {
+  return bytes.byteLength + (updates?.byteLength ?? 0)
 }
 
 /** Partial results between their arrival, in any order, and the consumer: one for each partition. */
@@ -39,15 +46,16 @@ export class ResultQueue {
   offer(offer: Offer): boolean {
     const { partition } = offer.id
     if (this.#accepted.has(partition) || !this.#wanted.has(partition)) return true
-    const { inline } = offer
+    const { inline, updateBytes } = offer
     this.#lost.delete(partition)
     if (inline !== undefined && this.#waitingBytes + inline.byteLength <= WAITING_BYTES_MAX) {
       this.#waitingBytes += inline.byteLength
       this.#accepted.add(partition)
-      this.#ready.set(partition, { partition, bytes: inline })
+      this.#ready.set(partition, partialOf(partition, { bytes: inline, updateBytes }))
     } else {
       const { executor, checksum, sizeBytes } = offer
-      this.#ready.set(partition, { partition, executor, checksum, sizeBytes })
+      const updates = updateBytes === undefined ? {} : { updateBytes }
+      this.#ready.set(partition, { partition, executor, checksum, sizeBytes, ...updates })
     }
     this.#wake?.()
     return this.#accepted.has(partition)
@@ -63,7 +71,7 @@ export class ResultQueue {
       if (result !== undefined) {
         this.#ready.delete(result.partition)
         if ('bytes' in result) {
-          this.#waitingBytes -= result.bytes.byteLength
+          this.#waitingBytes -= bytesOf(result)
           this.#wanted.delete(result.partition)
         }
         return result
@@ -77,7 +85,7 @@ export class ResultQueue {
   /** A sealed one was pulled, whole; what another attempt offered meanwhile is not wanted any more. */
   accept(partition: number): void {
     const offered = this.#ready.get(partition)
-    if (offered !== undefined && 'bytes' in offered) this.#waitingBytes -= offered.bytes.byteLength
+    if (offered !== undefined && 'bytes' in offered) this.#waitingBytes -= bytesOf(offered)
     this.#ready.delete(partition)
     this.#accepted.add(partition)
     this.#wanted.delete(partition)

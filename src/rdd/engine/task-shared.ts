@@ -32,9 +32,9 @@ export class TaskShared implements SharedPort {
   handle(what: ShippedHandle['what'], id: string, of: unknown): object {
     if (what === 'broadcast') {
       return new TaskBroadcast(id, () => {
-        const read = this.#ports?.broadcast
-        if (read === undefined) throw new ShoalError('BROADCAST_LOST', { broadcast: id, tried: [] })
-        return read(id)
+        if (this.#ports?.broadcast === undefined)
+          throw new ShoalError('BROADCAST_LOST', { broadcast: id, tried: [] })
+        return this.#ports.broadcast(id)
       })
     }
     let share = this.#shares.get(id)

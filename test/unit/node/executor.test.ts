@@ -48,6 +48,7 @@ beforeEach(async () => {
       },
       putPart: () => Promise.reject(new Error('no files here')),
       deliver: () => Promise.reject(new Error('the requester is away')),
+      peers: () => [],
       log: silentLogger,
     },
     {
@@ -57,6 +58,7 @@ beforeEach(async () => {
       outputDirectory: join(directory, 'output'),
       outputBytes: 1_000_000,
       cacheBytes: 1_000_000,
+      broadcastBytes: 1_000_000,
       taskBytes: 10_000_000,
       tasksBytes: 100_000_000,
       diskReserveBytes: 0,

@@ -10,6 +10,7 @@ import {
   type DatasetContext,
   type JobRunner,
   type Plan,
+  type PrintedLine,
   type TaskInput,
 } from '../../../../src/rdd/index.ts'
 
@@ -42,6 +43,7 @@ const services: WorkerServices = {
   keepPartition() {},
   usedPartition() {},
   writeOutput: () => Promise.resolve(),
+  onPrinted() {},
   onConsole() {},
 }
 
@@ -200,9 +202,12 @@ describe('tasks in threads', () => {
         })
         .collect(),
     )
-    const printed = Promise.withResolvers<string>()
-    await poolOf({ onConsole: text => printed.resolve(text) }).run({ jobId: 's/1', input: inputOf(0) }, plan)
-    expect(await printed.promise).toContain('partition of 0')
+    const printed = Promise.withResolvers<PrintedLine[]>()
+    await poolOf({ onPrinted: (_task, lines) => printed.resolve(lines) }).run(
+      { jobId: 's/1', input: inputOf(0) },
+      plan,
+    )
+    expect(await printed.promise).toEqual([{ level: 'log', text: 'partition of 0' }])
   })
 })
 
@@ -225,7 +230,7 @@ describe('tasks that must stop', () => {
     plan: Uint8Array,
   ): Promise<{ pool: WorkerPool; ended: ReturnType<WorkerPool['run']> }> {
     const reached = Promise.withResolvers<void>()
-    const pool = poolOf({ onConsole: () => reached.resolve() })
+    const pool = poolOf({ onPrinted: () => reached.resolve() })
     const ended = pool.run({ jobId: 's/1', input: inputOf(0, { root: 2 }) }, plan)
     await reached.promise
     return { pool, ended }

@@ -1,0 +1,2 @@
+export { Broadcasts, type SharedBroadcast } from './broadcasts.ts'
+export { putBroadcast, wantBroadcast } from './messages.ts'
