@@ -1,5 +1,6 @@
 import { createRequire } from 'node:module'
 import { Command, CommanderError } from 'commander'
+import { jobCommand } from './commands/job.ts'
 import { cancelCommand, jobsCommand } from './commands/jobs.ts'
 import { chaosCommand } from './commands/chaos.ts'
 import { downCommand } from './commands/down.ts'
@@ -78,6 +79,7 @@ function program(): Command {
     runCommand(),
     replCommand(),
     jobsCommand(),
+    jobCommand(),
     cancelCommand(),
     leaderCommand(),
     recoverCommand(),

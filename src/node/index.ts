@@ -1,4 +1,5 @@
-export type { JobEvent } from '../rdd/index.ts'
+export { JobViewer, viewJob } from '../rdd/index.ts'
+export type { JobEvent, JobView, Skew, Span, StageView } from '../rdd/index.ts'
 export { attach, type AttachOptions } from './attach.ts'
 export { connect, type ConnectOptions } from './connect.ts'
 export type { JobEventsOptions, JobHistory } from './jobs/event-reader.ts'

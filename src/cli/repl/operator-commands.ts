@@ -1,4 +1,6 @@
 import type { Mesh } from '../../node/index.ts'
+import { jobTable } from '../mesh-jobs.ts'
+import { jobText, latestJob } from '../show-job.ts'
 import { fsckText } from '../files/fsck.ts'
 import { describePeers } from '../mesh-report.ts'
 import { describeReport } from '../mesh-status.ts'
@@ -18,6 +20,20 @@ export const OPERATOR_COMMANDS: Readonly<Record<string, OperatorCommand>> = {
   report: {
     help: 'All about each peer',
     run: async (mesh, _argument, signal) => describePeers(await mesh.report({ signal })),
+  },
+  jobs: {
+    help: 'The jobs that the mesh remembers',
+    run: async (mesh, _argument, signal) => {
+      const jobs = await mesh.jobs({ signal })
+      return jobs.length === 0 ? 'no jobs yet' : jobTable(jobs, Date.now())
+    },
+  },
+  job: {
+    help: 'What a job did: .job, .job 1f0c9a2b3d4e/7; without its id, the latest',
+    run: async (mesh, argument, signal) => {
+      const jobId = argument === '' ? await latestJob(mesh, signal) : argument
+      return await jobText(mesh, jobId, true, signal)
+    },
   },
   fsck: {
     help: 'Whether files have all their copies: .fsck, .fsck /data',
