@@ -25,6 +25,7 @@ export interface ErrorDetails {
   // Starting a peer
   DATA_DIR_LOCKED: { directory: string; pid: number }
   DATA_DIR_INVALID: { directory: string; reason: string }
+  DATA_DIR_LOST: { directory: string; reason: string }
   PORT_TAKEN: { address: string }
   LOG_CORRUPT: { file: string; offset: number; reason: string }
   DRAIN_REFUSED: { peer: string; reason: string }

@@ -1,5 +1,5 @@
 import type { FileHandle } from 'node:fs/promises'
-import { mkdir, open, readdir, readFile, unlink } from 'node:fs/promises'
+import { mkdir, open, readdir, readFile, stat, unlink } from 'node:fs/promises'
 import path from 'node:path'
 import { crc32 } from 'node:zlib'
 import { z } from 'zod'
@@ -229,12 +229,19 @@ export class DiskLogStore implements LogStore {
   /** Also marks how far the log is durable, so that damage while the peer is down is told from a torn record. */
   async close(): Promise<void> {
     const durableIndex = this.#lastIndex
-    const isLoaded = this.#mark !== undefined
+    // What could not be read must not be written over, nor what lies where the log was.
+    const isLoaded = this.#mark !== undefined && (await this.#isInPlace())
     await this.#space.stopped()
     await this.#closeFiles()
-    // What could not be read must not be written over.
     if (isLoaded && durableIndex !== this.#markedIndex)
       await this.#writeHardState(this.#hardState, durableIndex)
+  }
+
+  /** Open files can be written when their directory is gone, but a file that is replaced would land in another's directory. */
+  async #isInPlace(): Promise<boolean> {
+    const there = await stat(path.join(this.#directory, MARK_FILE), { bigint: true }).catch(() => undefined)
+    const ours = await this.#mark?.stat({ bigint: true })
+    return there !== undefined && there.ino === ours?.ino && there.dev === ours.dev
   }
 
   async #closeFiles(): Promise<void> {
@@ -264,6 +271,8 @@ export class DiskLogStore implements LogStore {
     const { term, votedFor } = hardState
     const body = pack(votedFor === undefined ? { term, durableIndex } : { term, votedFor, durableIndex })
     const file = path.join(this.#directory, HARD_STATE_FILE)
+    if (this.#mark !== undefined && !(await this.#isInPlace()))
+      throw new Error(`${this.#directory} was removed or replaced`)
     await this.#space.use(() => replaceFile(file, summed(body), this.#openFile))
     this.#hardState = hardState
     this.#hasHardState = true

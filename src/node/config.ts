@@ -132,6 +132,8 @@ export const MEMBERS_KEEPER = {
 
 export const PEER = {
   listen: ['/ip4/127.0.0.1/tcp/0'],
+  /** How often a peer looks whether its data directory is still the one that it opened. */
+  directoryCheckMs: 2_000,
   /** Sealed outputs in memory before the oldest go to disk. */
   outputBytes: 128 * 1024 * 1024,
   /** Cached partitions. */

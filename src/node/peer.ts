@@ -41,6 +41,7 @@ import { LeaderRole, repairMember } from './leader-role.ts'
 import { leaderChanged } from './log-messages.ts'
 import type { MeshAccess } from './mesh-access.ts'
 import { memoryBudget } from './memory-budget.ts'
+import { DirectoryGuard } from './directory-guard.ts'
 import { MeshLog } from './mesh-log.ts'
 import { Mesh } from './mesh.ts'
 import type { PeerTransport } from './net/index.ts'
@@ -140,6 +141,7 @@ class RunningPeer implements Peer {
   readonly #log: Logger
   readonly #closing = new AbortController()
   readonly #failure = Promise.withResolvers<ShoalError>()
+  #guard: DirectoryGuard | undefined
   readonly #drained = Promise.withResolvers<void>()
   readonly #drainWatch: DrainWatch
   readonly #sessions: SessionSweeper
@@ -269,7 +271,10 @@ class RunningPeer implements Peer {
   async start(): Promise<void> {
     const { state, log } = this.#meshLog
     const known = await this.#known.read()
-    log.onFatal(error => this.#failure.resolve(error))
+    this.#guard = await DirectoryGuard.start({ path: this.#options.dataDirectory })
+    void this.#guard.lost.then(error => this.#failure.resolve(error))
+    // A log that cannot be written where nothing is any more is not what the operator wants to hear of.
+    log.onFatal(error => void this.#guard?.look().then(lost => this.#failure.resolve(lost ?? error)))
     this.#meshLog.onApplied(command => {
       if (command.part === 'gossip') this.#onMembersChanged()
       if (command.part === 'dht') this.#repair.onApplied(command.command)
@@ -370,6 +375,7 @@ class RunningPeer implements Peer {
   async close(): Promise<void> {
     if (this.#closing.signal.aborted) return
     this.#closing.abort(new ShoalError('CANCELLED', { what: 'this peer, which is stopping' }))
+    this.#guard?.[Symbol.dispose]()
     this.#drainWatch[Symbol.dispose]()
     this.#reporter?.[Symbol.dispose]()
     this.#sessions.stop()

@@ -1,9 +1,10 @@
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, renameSync, rmSync } from 'node:fs'
 import { writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { createPeer, readMeshKey, type Peer, type PeerOptions } from '../../src/node/index.ts'
+import { startShoal } from '../support/cli-process.ts'
 import { waitFor } from '../support/wait-for.ts'
 
 /** Peers in this process: what happens to them between two starts, at moments that a kill rarely hits. */
@@ -92,4 +93,28 @@ test('when all peers were down and one never comes back, it is found dead though
   const back = await Promise.all(listened.map(({ name, listen }) => start(name, { listen })))
   await waitFor('the log to say that it is down', async () => (await stateOf('d', back[0]!)) === 'down')
   expect((await back[0]!.mesh.fs.stat('/kept')).type).toBe('directory')
+})
+
+test('a peer whose data directory is removed or replaced under it stops, and says why', async () => {
+  const [first, second] = [await start('a'), await start('b')]
+  await Promise.all([first.ready(), second.ready()])
+  rmSync(join(directory, 'a'), { recursive: true })
+  renameSync(join(directory, 'b'), join(directory, 'moved'))
+  mkdirSync(join(directory, 'b', 'meta'), { recursive: true })
+  const reasons = await Promise.all([first.failed, second.failed])
+  expect(reasons.map(({ code }) => code)).toEqual(['DATA_DIR_LOST', 'DATA_DIR_LOST'])
+  expect(reasons[0]!.message).toContain('is gone')
+  expect(reasons[1]!.message).toContain('is not what it was')
+})
+
+test('the process of a peer whose data directory is removed ends with one line that says so', async () => {
+  const data = join(directory, 'c')
+  const peer = startShoal(['peer', '--data', data], { cwd: directory })
+  await waitFor('the peer to serve', () => peer.output().includes('serves at'))
+  rmSync(data, { recursive: true })
+  const { code, stderr } = await peer.ended
+  expect(code).toBe(1)
+  expect(stderr.split('\n').filter(line => line.startsWith('error'))).toEqual([
+    expect.stringMatching(/^error DATA_DIR_LOST: data directory .* was removed or replaced/),
+  ])
 })

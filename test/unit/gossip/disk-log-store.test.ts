@@ -1,4 +1,15 @@
-import { appendFile, mkdtemp, readdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises'
+import {
+  appendFile,
+  mkdir,
+  mkdtemp,
+  readdir,
+  readFile,
+  rename,
+  rm,
+  stat,
+  truncate,
+  writeFile,
+} from 'node:fs/promises'
 import os from 'node:os'
 import path from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
@@ -234,6 +245,23 @@ describe('log on disk', () => {
     const { state } = await reload()
     expect(state).toMatchObject({ snapshot: { index: 15, term: 3 }, entries: [] })
     expect(await segments()).toEqual([])
+  })
+
+  test('a directory that was put in place of the log is left as it is, by votes and by the end', async () => {
+    const store = await written({ hardState: { term: 3 } }, { entries: entries(1, 5, 3) })
+    const moved = `${directory}-moved`
+    await rename(directory, moved)
+    await mkdir(directory)
+    await writeFile(path.join(directory, 'hard'), "another's")
+    await writeFile(path.join(directory, 'mark'), "another's")
+    await expect(store.write([persist({ hardState: { term: 4 } })])).rejects.toThrow('removed or replaced')
+    await store.close()
+    expect(await readFile(path.join(directory, 'hard'), 'utf8')).toBe("another's")
+    expect((await readdir(directory)).sort()).toEqual(['hard', 'mark'])
+    const found = new DiskLogStore(moved)
+    expect((await found.load()).state).toMatchObject({ hardState: { term: 3 }, entries: entries(1, 5, 3) })
+    await found.close()
+    await rm(moved, { recursive: true })
   })
 
   test('files of an unfinished replacement are ignored and removed', async () => {
