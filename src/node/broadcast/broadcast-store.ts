@@ -111,13 +111,14 @@ export class BroadcastStore {
     const arrived = Promise.withResolvers<void>()
     const waiters = this.#waiting.get(id) ?? new Set()
     this.#waiting.set(id, waiters)
-    waiters.add(arrived.resolve)
-    const timer = setTimeout(arrived.resolve, waitMs)
-    signal?.addEventListener('abort', arrived.resolve, { once: true })
+    const wake = (): void => arrived.resolve()
+    waiters.add(wake)
+    const timer = setTimeout(wake, waitMs)
+    signal?.addEventListener('abort', wake, { once: true })
     await arrived.promise
     clearTimeout(timer)
-    signal?.removeEventListener('abort', arrived.resolve)
-    waiters.delete(arrived.resolve)
+    signal?.removeEventListener('abort', wake)
+    waiters.delete(wake)
     if (waiters.size === 0) this.#waiting.delete(id)
     return this.state(id) !== undefined
   }
@@ -177,7 +178,7 @@ export class BroadcastStore {
 
   /** The least recently used go to disk until the budget holds; a file once written stays good. */
   async #spill(): Promise<void> {
-    for (const entry of [...this.#entries.values()]) {
+    for (const entry of this.#entries.values()) {
       if (this.#memoryBytes <= this.#memoryBytesMax) return
       const { bytes } = entry
       if (bytes === undefined) continue
