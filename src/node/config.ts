@@ -69,11 +69,12 @@ export const JOB_LEADER = {
 
 /** Files of the mesh that last as long as a session: local files that datasets read, and elements of streams. */
 export const SESSION_FILES = {
+  /** One folder below it for each session. */
   folder: '/.sessions',
   /** Copies: one peer may die; after that the session's datasets fail, and its process has the originals. */
   replication: 2,
   /** Of local files that one session stores; more is refused with advice: what is read again and again belongs into the mesh. */
-  bytesMax: 64 * 2 ** 30,
+  localBytesMax: 64 * 2 ** 30,
   /** How long the end of a session waits until they are removed; the leader's sweep removes them otherwise. */
   closeTimeoutMs: 2_000,
   /** How often a leader looks for folders of sessions that it does not know… */

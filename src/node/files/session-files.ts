@@ -112,8 +112,8 @@ export class SessionFiles {
     const { path, sizeBytes } = file
     this.#storedBytes += sizeBytes
     try {
-      if (this.#storedBytes > SESSION_FILES.bytesMax) {
-        const gib = SESSION_FILES.bytesMax / 2 ** 30
+      if (this.#storedBytes > SESSION_FILES.localBytesMax) {
+        const gib = SESSION_FILES.localBytesMax / 2 ** 30
         const reason = `a session stores at most ${gib} GiB of local files`
         const advice = `put it into the mesh (shoal fs put ${path} /…) and read it from there`
         throw new ShoalError('LOCAL_FILE', { path, reason }, `${path}: ${reason}; ${advice}`)
