@@ -7,7 +7,7 @@ export const SCHEDULER = {
   orphanMs: 15_000,
   /** Failures by the user's code before the job fails (Spark's `spark.task.maxFailures`). */
   userFailuresMax: 4,
-  /** Lost inputs per task before the job fails: each costs a recomputation, so an endless loop must end. */
+  /** Lost inputs, and outputs that could not be stored while leaders changed, per task before the job fails: an endless loop must end. */
   fetchFailuresMax: 16,
   /** A task that killed so many workers is never tried again. */
   poisonWorkers: 2,

@@ -1,4 +1,4 @@
-import { invariant, type WireError } from '../base/errors.ts'
+import { invariant, type ErrorCode, type WireError } from '../base/errors.ts'
 import { SCHEDULER } from './config.ts'
 import { JobState, type TaskState, type Waiting } from './job-state.ts'
 import { OutputRegistry } from './output-registry.ts'
@@ -364,6 +364,11 @@ export class Scheduler {
   }
 
   #onUserError(job: JobState, task: TaskState, peer: string, error: WireError): void {
+    if (MESH_TROUBLE.has(error.code)) {
+      task.fetchFailures += 1
+      if (task.fetchFailures > SCHEDULER.fetchFailuresMax) this.#fail(job, error)
+      return
+    }
     if (error.code === 'TASK_MEMORY' || error.code === 'PLAN_INVALID' || error.code === 'PACKAGE_MISSING') {
       this.#fail(job, error)
       return
@@ -735,6 +740,19 @@ export class Scheduler {
       invariant(executor.running.size === 0, `${peer} still runs tasks`)
   }
 }
+
+/** What a task meets while leaders change or peers die, as when it stores a part file: neither its own fault nor its peer's. */
+const MESH_TROUBLE: ReadonlySet<ErrorCode> = new Set([
+  'NO_QUORUM',
+  'NOT_LEADER',
+  'STALE_LEADER',
+  'UNKNOWN_OUTCOME',
+  'LEASE_LOST',
+  'UNDER_REPLICATED',
+  'UNREACHABLE',
+  'CONNECTION_LOST',
+  'TIMEOUT',
+])
 
 /** A job's place among its session's, from 1: job ids are `<session>/<number>`. NaN of anything else. */
 function jobNumber(jobId: string): number {

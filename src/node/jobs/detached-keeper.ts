@@ -190,9 +190,11 @@ export class DetachedKeeper {
     try {
       using signal = withDeadline(`${duty.type} of a detached job`, DETACHED_KEEPER.dutyTimeoutMs, stopped)
       await this.#perform(duty, signal)
-      // Log time may be behind wall clocks, by as long as the mesh was down: said again, but not all the time.
-      if (duty.type === 'expire')
-        await sleep(DETACHED_KEEPER.expireAgainMs, { signal: stopped }).catch(() => {})
+      if (duty.type === 'expire') {
+        this.look()
+        // Log time may be behind wall clocks, by as long as the mesh was down: said again, but not all the time.
+        await sleep(DETACHED_KEEPER.expireAgainMs, { signal: stopped })
+      }
     } catch (error) {
       if (stopped.aborted) return
       this.#ports.log.debug({ duty: key, error: toWire(error) }, 'will be tried again')

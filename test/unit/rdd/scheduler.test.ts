@@ -270,6 +270,22 @@ describe('failures', () => {
     expect(typesOf(effects)).toEqual(['job-failed', 'forget-job'])
   })
 
+  test('trouble of the mesh, as while a part is stored, is nobody’s fault: the task is tried on, on the only executor too', () => {
+    for (const peers of [{ a: 1 }, { a: 1, b: 1 }]) {
+      const scene = new Scene(1, peers)
+      let effects = scene.submit(jobOf({ stages: [1] }))
+      const error = { code: 'UNKNOWN_OUTCOME', message: 'the leader was lost', details: {} } as const
+      for (let round = 0; round < SCHEDULER.fetchFailuresMax; round++) {
+        const { peer, id } = startOf(effects, 0, 0)
+        effects = scene.ended(peer, id, { type: 'failed', error })
+      }
+      const last = startOf(effects, 0, 0)
+      expect(failureOf(scene.ended(last.peer, last.id, { type: 'failed', error }))?.code).toBe(
+        'UNKNOWN_OUTCOME',
+      )
+    }
+  })
+
   test('errors that differ are tried userFailuresMax times', () => {
     const scene = new Scene(1, { a: 2, b: 2 })
     let effects = scene.submit(jobOf({ stages: [1] }))
