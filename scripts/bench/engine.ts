@@ -2,6 +2,7 @@
  * Micro-benchmarks of the engine inside a worker, as ratios to hand-written loops and to other libraries, measured
  * interleaved in one process (targets: engine.md section 7). Run alone: `node scripts/bench/engine.ts [name…]`.
  */
+import { MemoryKept } from '../../src/rdd/memory-kept.ts'
 import { deserialize, serialize, setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import { Packr } from 'msgpackr'
@@ -111,8 +112,7 @@ const ports: TaskPorts = {
     for (let at = start; at < end; at += 1 << 20) yield block.subarray(at, Math.min(at + (1 << 20), end))
   },
   async *fetchBuckets() {},
-  cachedPartition: () => undefined,
-  keepPartition() {},
+  kept: new MemoryKept(),
   async writeOutput() {},
   cancelled: () => false,
   memoryLimitBytes: 2 ** 32,

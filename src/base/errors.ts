@@ -74,6 +74,10 @@ export interface ErrorDetails {
   TASK_TIMEOUT: { peer: string; stage: number; partition: number; timeoutMs: number }
   TASK_NONDETERMINISTIC: { job: string; shuffle: string }
   TASK_POISON: { stage: number; partition: number; peers: string[] }
+  /** What a task asked for is in no peer's keeping any more, and its lineage was cut. */
+  CHECKPOINT_LOST: { partition: number; operator: string }
+  CACHE_FULL: { partition: number; bytes: number }
+  KEPT_DAMAGED: { reason: string }
   FETCH_FAILED: { shuffle: string; map: number; peer: string }
   BROADCAST_DESTROYED: { broadcast: string }
   BROADCAST_LOST: { broadcast: string; tried: string[] }

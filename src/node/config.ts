@@ -7,6 +7,10 @@ export const EXECUTOR = {
   chunkBytes: 256 * 1024,
   /** The leader's answer to what is kept, before a result goes on its way all the same. */
   keptTimeoutMs: 1_000,
+  /** Another peer's word that it has a kept partition and begins to send it, before the next one is asked or it is computed. */
+  keptFetchTimeoutMs: 5_000,
+  /** A copy of a kept partition, until the other peer has all of it: some hundred megabytes over a slow network. */
+  copyTimeoutMs: 60_000,
   /** First wait before a result is offered again to a requester that could not be reached; doubles… */
   offerAgainMs: 200,
   /** …up to this. */
@@ -139,6 +143,8 @@ export const PEER = {
   outputBytes: 128 * 1024 * 1024,
   /** Cached partitions. */
   cacheBytes: 256 * 1024 * 1024,
+  /** The same on disk: those for which there is no memory, and those that are to be on disk. */
+  cacheDiskBytes: 8 * 1024 * 1024 * 1024,
   /** Broadcasts, as bytes; the least recently used beyond it are on disk… */
   broadcastBytes: 128 * 1024 * 1024,
   /** …and with a memory budget of the peer, this part of it. */

@@ -1,4 +1,4 @@
-import { asPeerId, type AbortOptions, type Logger } from '../base/index.ts'
+import { asPeerId, toWire, withDeadline, type AbortOptions, type Logger } from '../base/index.ts'
 import { asOfSchema, type AsOf } from '../dht/index.ts'
 import { cancelJob, DatasetContext, type DetachedJob, type JobEvent, type TaskOutput } from '../rdd/index.ts'
 import { FileSystem } from './files/file-system.ts'
@@ -23,6 +23,7 @@ import {
   type DeathPlan,
   type DrainProgress,
 } from './placement-messages.ts'
+import { JOB_CLIENT } from './config.ts'
 import type { MeshAccess } from './mesh-access.ts'
 import { meshVitals, type MeshReport, type ReportedPeer } from './report-messages.ts'
 import { MeshFiles } from './mesh-files.ts'
@@ -50,6 +51,7 @@ export class Mesh extends DatasetContext implements AsyncDisposable {
   readonly #access: MeshAccess
   readonly #client: JobClient
   readonly #sessionFiles: SessionFiles
+  readonly #log: Logger
   readonly #detached: DetachedClient
   readonly #onClose: (() => Promise<void>) | undefined
 
@@ -83,6 +85,7 @@ export class Mesh extends DatasetContext implements AsyncDisposable {
     this.#client = client
     this.#sessionFiles = sessionFiles
     this.#detached = detached
+    this.#log = log
     this.#onClose = onClose
   }
 
@@ -203,7 +206,19 @@ export class Mesh extends DatasetContext implements AsyncDisposable {
 
   /** Jobs under way reject with JOB_CANCELLED. */
   async closeJobs(): Promise<void> {
-    await this.#client.close()
+    await Promise.all([this.#client.close(), this.#removeCheckpoints()])
+  }
+
+  /** Those that nobody named: nobody else reads them. */
+  async #removeCheckpoints(): Promise<void> {
+    const paths = this.ownCheckpoints()
+    if (paths.length === 0) return
+    try {
+      using signal = withDeadline('removing checkpoints', JOB_CLIENT.closeTimeoutMs)
+      await Promise.all(paths.map(path => this.fs.rm(path, { recursive: true, signal })))
+    } catch (error) {
+      this.#log.debug({ paths, error: toWire(error) }, 'checkpoints stay')
+    }
   }
 
   async close(): Promise<void> {

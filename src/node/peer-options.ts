@@ -43,6 +43,8 @@ export interface PeerOptions {
   memoryBytes?: number
   /** Bytes of cached partitions. @default 256 MiB, or a quarter of `memoryBytes` */
   cacheBytes?: number
+  /** Bytes of cached partitions on its disk, beside `diskReserveBytes`. @default 8 GiB */
+  cacheDiskBytes?: number
   /** Bytes one task may hold in tables and buffers; what is more goes to disk. @default 512 MiB, or a third of `memoryBytes` */
   taskBytes?: number
   /** The same of all its tasks together. @default a quarter of the machine's memory, or a third of `memoryBytes` */

@@ -31,6 +31,7 @@ import { DrainWatch } from './drain-watch.ts'
 import { handlePlacementOrders } from './placement-orders.ts'
 import { DataDirectory } from './data-directory.ts'
 import { answerWhy } from './election-view.ts'
+import { copyTargets, type CopyTarget } from './executor/copy-targets.ts'
 import { Executor } from './executor/executor.ts'
 import { EventLog } from './jobs/event-log.ts'
 import { answerEvents } from './jobs/event-service.ts'
@@ -202,6 +203,7 @@ class RunningPeer implements Peer {
         leader: () => meshLog.log.leader()?.peerId,
         readBlock: (blockId, range, holders, signal) => this.#readBlock(blockId, range, holders, signal),
         putPart: (part, source) => storePart(this.#files, part, source),
+        copyTargets: key => copyTargets(this.id, this.#livingMembers(), key),
         deliver: this.#relay.deliver,
         peers: () => this.#livePeers(),
         log: log.child({ part: 'executor' }),
@@ -213,6 +215,7 @@ class RunningPeer implements Peer {
         dataDirectory: directory.path,
         outputDirectory: directory.outputPath,
         ...memoryBudget(options),
+        cacheDiskBytes: options.cacheDiskBytes ?? PEER.cacheDiskBytes,
         broadcastBytes:
           options.memoryBytes === undefined
             ? PEER.broadcastBytes
@@ -388,6 +391,13 @@ class RunningPeer implements Peer {
 
   #labels(): { host: string; zone: string } {
     return { host: this.#options.host ?? hostname(), zone: this.#options.zone ?? '' }
+  }
+
+  #livingMembers(): CopyTarget[] {
+    return this.#meshLog.state.members
+      .members()
+      .filter(({ peerId, state, draining }) => state === 'up' && !draining && this.#isAlive(peerId))
+      .map(({ peerId, labels: { host } }) => ({ peerId, host }))
   }
 
   /** Until the log says so this peer is a guest: it feeds on nothing and holds nothing. */

@@ -58,6 +58,8 @@ export class DatasetContext {
       runner: new JobGroups(runner, this.#variables),
       files,
       detacher,
+      persisted: new Map(),
+      checkpoints: new Set(),
       defaultPartitions: partitionCount('defaultPartitions', defaultPartitions),
       capture: {
         ...(maxClosureBytes !== undefined && { maxBytes: maxClosureBytes }),
@@ -228,6 +230,16 @@ export class DatasetContext {
   union<T>(datasets: readonly RDD<T>[]): RDD<T> {
     const [first, ...others] = datasets
     return first === undefined ? this.emptyRDD<T>() : first.union(...others)
+  }
+
+  /** RDDs that are to be kept, by their id: those persisted and not unpersisted. */
+  getPersistentRDDs(): Map<number, RDD<unknown>> {
+    return new Map(this.#environment.persisted)
+  }
+
+  /** Directories in `/.checkpoints` that checkpoints made and that are to go when this context ends. */
+  protected ownCheckpoints(): string[] {
+    return [...this.#environment.checkpoints]
   }
 
   /** Actions called from here on belong to this group, until another is set; without an id to none. */

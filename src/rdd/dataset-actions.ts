@@ -9,6 +9,7 @@ import { explain, toDebugString } from './explain.ts'
 import { freeze } from './freeze.ts'
 import type { LabelledPlan } from './job-groups.ts'
 import { KeyedMap } from './keyed-map.ts'
+import type { KeptReport } from './job-runner.ts'
 import { builtin, type Lineage, type LineageAction, type LineageFn } from './lineage.ts'
 import { steps } from './operators/builders.ts'
 import { chosenSeed } from './operators/sampling.ts'
@@ -272,12 +273,20 @@ export abstract class DatasetActions<T> extends Dataset implements AsyncIterable
 
   /** Stages, operators with the lines that called them, partitions, and why each shuffle is or is not needed. */
   async explain(options: AbortOptions = {}): Promise<string> {
-    return explain(await this.sketch(options))
+    const plan = await this.sketch(options)
+    return explain(plan, await this.#kept(plan, options))
   }
 
   /** The lineage, indented by shuffle, as Spark prints it. */
   async toDebugString(options: AbortOptions = {}): Promise<string> {
-    return toDebugString(await this.sketch(options))
+    const plan = await this.sketch(options)
+    return toDebugString(plan, await this.#kept(plan, options))
+  }
+
+  async #kept({ nodes }: Plan, options: AbortOptions): Promise<Map<string, KeptReport>> {
+    const cached = nodes.flatMap(({ cached, fingerprint }) => (cached ? [fingerprint] : []))
+    const reports = await this.environment.runner.kept(cached, options)
+    return new Map(reports.map(report => [report.fingerprint, report]))
   }
 
   protected sketch(options: AbortOptions): Promise<Plan> {

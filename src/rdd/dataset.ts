@@ -86,7 +86,7 @@ export abstract class Dataset {
 /** The part of a lineage that says where it comes from. */
 export function origin(label: string): Pick<Lineage, 'label' | 'at' | 'marks'> {
   const at = callSite()
-  return { label, ...(at !== undefined && { at }), marks: { cached: false, keptAs: new Set() } }
+  return { label, ...(at !== undefined && { at }), marks: { keptAs: new Set() } }
 }
 
 /** Partitioning by an operator's optional `numPartitions` and `partitionFunc`. */

@@ -1,13 +1,19 @@
 import { parentIds } from './plan-graph.ts'
 import { planStages } from './planner.ts'
 import type { NodeId, PartitionerSpec, Plan, PlanNode } from './plan.ts'
+import type { KeptReport } from './job-runner.ts'
+import { levelText, MEMORY_LEVEL } from './storage-level.ts'
 import type { Stage } from './task.ts'
+
+/** What is kept, by fingerprint. */
+type Kept = ReadonlyMap<string, KeptReport>
+const NOTHING_KEPT: Kept = new Map()
 
 /**
  * The plan for people: stages in the order they run, in each the operators from source to result with the lines that
  * called them, and for every shuffle why it is needed, or why not. The same plan gives the same text.
  */
-export function explain(plan: Plan): string {
+export function explain(plan: Plan, kept: Kept = NOTHING_KEPT): string {
   const stages = planStages(plan)
   const result = plan.nodes.at(-1)!
   const lines = [
@@ -15,13 +21,13 @@ export function explain(plan: Plan): string {
       (result.name === undefined ? '' : `: ${result.name}`),
   ]
   const members = stages.map(stage => stageNodes(plan, stage))
-  for (const stage of stages) lines.push(...explainStage(plan, stages, members, stage))
+  for (const stage of stages) lines.push(...explainStage(plan, stages, members, stage, kept))
   return lines.join('\n')
 }
 
 /** The lineage as Spark's RDD.toDebugString draws it: one line a node, each shuffle one step in. */
-export function toDebugString(plan: Plan): string {
-  const drawing = new LineageDrawing(plan)
+export function toDebugString(plan: Plan, kept: Kept = NOTHING_KEPT): string {
+  const drawing = new LineageDrawing(plan, kept)
   drawing.draw(plan.nodes.length - 1)
   return drawing.lines.join('\n')
 }
@@ -31,6 +37,7 @@ function explainStage(
   stages: readonly Stage[],
   members: readonly NodeId[][],
   stage: Stage,
+  kept: Kept,
 ): string[] {
   const { sink } = stage
   const after = stage.parents.length === 0 ? '' : `, after stage ${stage.parents.join(', ')}`
@@ -42,7 +49,7 @@ function explainStage(
     const node = plan.nodes[id]!
     if (node.op === 'shuffle')
       notes.push(`read from stage ${stages.find(({ sink }) => writes(sink, id))!.id}`)
-    if (node.cached) notes.push('kept in memory')
+    if (node.cached) notes.push(describeKept(node, kept.get(node.fingerprint)))
     else if (id === shared) {
       const others = stages.filter(other => other !== stage && members[other.id]!.includes(id))
       notes.push(`computed in stage ${others.map(({ id }) => id).join(', ')} too; cache() would keep it`)
@@ -79,6 +86,28 @@ export function stageNodes(plan: Plan, stage: Stage): NodeId[] {
   return [...seen].filter(id => !unread(id)).sort((a, b) => a - b)
 }
 
+/** `kept in memory and on disk, 2 copies: 3 of 8 partitions are (1.5 MiB in memory)`. */
+function describeKept(
+  { level = MEMORY_LEVEL, partitions }: PlanNode,
+  report: KeptReport | undefined,
+): string {
+  const places = [...(level.memory ? ['in memory'] : []), ...(level.disk ? ['on disk'] : [])].join(' and ')
+  const copies = level.copies === 1 ? '' : `, ${level.copies} copies`
+  if (report === undefined) return `kept ${places}${copies}`
+  const bytes = [
+    ...(report.memoryBytes > 0 ? [`${sizeText(report.memoryBytes)} in memory`] : []),
+    ...(report.diskBytes > 0 ? [`${sizeText(report.diskBytes)} on disk`] : []),
+  ].join(', ')
+  return `kept ${places}${copies}: ${report.partitions} of ${partitions} are${bytes === '' ? '' : ` (${bytes})`}`
+}
+
+/** As Spark writes sizes: `1.5 MiB`. */
+function sizeText(bytes: number): string {
+  const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB']
+  const unit = Math.min(units.length - 1, Math.floor(Math.log2(Math.max(1, bytes)) / 10))
+  return `${(bytes / 2 ** (10 * unit)).toFixed(1)} ${units[unit]}`
+}
+
 /** More than one stage computes it: not what is read from a shuffle, and not kept. */
 function isShared(plan: Plan, members: readonly NodeId[][], id: NodeId): boolean {
   const { op, cached } = plan.nodes[id]!
@@ -107,6 +136,8 @@ function describe(plan: Plan, id: NodeId): string {
       return `of ${ids(node.parents)}`
     case 'coalesce':
       return `of the ${plan.nodes[node.parent]!.partitions} of #${node.parent}, no shuffle`
+    case 'kept':
+      return 'what it was computed from is forgotten'
     case 'prune':
       return `${node.kept.length} of the ${plan.nodes[node.parent]!.partitions} of #${node.parent}: the others cannot match`
     case 'shuffle':
@@ -173,10 +204,12 @@ function counted(count: number, thing: string): string {
 class LineageDrawing {
   readonly lines: string[] = []
   readonly #plan: Plan
+  readonly #kept: Kept
   readonly #drawn = new Set<NodeId>()
 
-  constructor(plan: Plan) {
+  constructor(plan: Plan, kept: Kept) {
     this.#plan = plan
+    this.#kept = kept
   }
 
   draw(root: NodeId): void {
@@ -194,6 +227,8 @@ class LineageDrawing {
       const again = this.#drawn.has(at) && parentIds(node).length > 0
       this.lines.push(head + this.#self(at) + (again ? ' (drawn above)' : ''))
       if (again) return
+      const report = this.#kept.get(node.fingerprint)
+      if (report !== undefined) this.lines.push(`${rest}${storageText(report)}`)
       this.#drawn.add(at)
       head = rest
       const parents: readonly NodeId[] = parentIds(node)
@@ -230,10 +265,15 @@ class LineageDrawing {
   }
 
   #self(id: NodeId): string {
-    const { label, at, name, cached, op } = this.#plan.nodes[id]!
+    const { label, at, name, cached, level = MEMORY_LEVEL, op } = this.#plan.nodes[id]!
     const kind = op === 'shuffle' ? ' (shuffle)' : ''
-    return `${name === undefined ? '' : `${name} `}${label}${kind}${at === undefined ? '' : ` at ${at}`} [${id}]${cached ? ' [Memory]' : ''}`
+    return `${name === undefined ? '' : `${name} `}${label}${kind}${at === undefined ? '' : ` at ${at}`} [${id}]${cached ? ` [${levelText(level)}]` : ''}`
   }
+}
+
+/** The line that Spark puts below a kept RDD. */
+function storageText({ partitions, memoryBytes, diskBytes }: KeptReport): string {
+  return `    CachedPartitions: ${partitions}; MemorySize: ${sizeText(memoryBytes)}; DiskSize: ${sizeText(diskBytes)}`
 }
 
 function partitionBox(node: PlanNode): { count: string; offset: number } {

@@ -10,6 +10,7 @@ import type { JobLabels } from './job-groups.ts'
 import type { DatasetEnvironment } from './environment.ts'
 import {
   ancestry,
+  type GivenPartitioner,
   type Lineage,
   type LineageAction,
   type LineageCombine,
@@ -33,6 +34,7 @@ import type {
 import { reachable } from './plan-graph.ts'
 import { sampleBounds } from './range-bounds.ts'
 import { partials } from './requester.ts'
+import { keptLevel, strongerLevel } from './storage-level.ts'
 
 export interface FreezeOptions extends AbortOptions {
   /** Run the sampling jobs that sorts need; false leaves their bounds empty, good enough to explain. @default true */
@@ -88,7 +90,10 @@ class Freezer {
     this.#ids.set(lineage, id)
     const node = this.#nodes[id]!
     if (lineage.marks.name !== undefined) node.name ??= lineage.marks.name
-    if (!lineage.marks.cached) return
+    const { level } = lineage.marks
+    if (level === undefined) return
+    const wanted = keptLevel(level)
+    node.level = node.level === undefined ? wanted : strongerLevel(node.level, wanted)
     node.cached = true
     lineage.marks.keptAs.add(node.fingerprint)
   }
@@ -154,10 +159,17 @@ class Freezer {
         const parts = partsOf(marks.files, layout)
         const files = marks.files.map(({ path, fileId, blocks }) => ({ path, fileId, blocks }))
         const read = this.#function(lineage.read, lineage.label)
+        const partitioner = this.#given(lineage.partitioner, parts.length, lineage.label)
+        const path = paths.join(',')
         return this.#node(
-          { op: 'files', path: paths.join(','), files, parts, read, partitions: parts.length },
+          { op: 'files', path, files, parts, read, partitions: parts.length, ...partitioner },
           lineage,
         )
+      }
+      case 'kept': {
+        const { fingerprint, partitions } = lineage
+        const partitioner = this.#given(lineage.partitioner, partitions, lineage.label)
+        return this.#node({ op: 'kept', partitions, ...partitioner }, lineage, fingerprint)
       }
       case 'steps': {
         const steps = lineage.steps.map(step => this.#step(step, lineage.label))
@@ -321,14 +333,26 @@ class Freezer {
     return lineage.marks.bounds
   }
 
+  /** None when the partitions are not those that were partitioned. */
+  #given(
+    given: GivenPartitioner | undefined,
+    partitions: number,
+    operator: string,
+  ): { partitioner?: PartitionerSpec } {
+    if (given?.partitions !== partitions) return {}
+    return {
+      partitioner: given.kind === 'custom' ? { ...given, fn: this.#function(given.fn, operator) } : given,
+    }
+  }
+
   /** Its id, or that of an equal node: the same fingerprint is the same data, and one shuffle serves both. */
-  #node(draft: Draft, lineage: Lineage): NodeId {
-    const fingerprint = this.#fingerprint(draft)
+  #node(draft: Draft, lineage: Lineage, fingerprint = this.#fingerprint(draft)): NodeId {
     const known = this.#byFingerprint.get(fingerprint)
     if (known !== undefined) return known
     const id = this.#nodes.length
     const at = lineage.at === undefined ? {} : { at: lineage.at }
-    this.#nodes.push({ ...draft, fingerprint, cached: false, label: lineage.label, ...at })
+    const cached = draft.op === 'kept'
+    this.#nodes.push({ ...draft, fingerprint, cached, label: lineage.label, ...at })
     this.#byFingerprint.set(fingerprint, id)
     return id
   }
@@ -343,6 +367,7 @@ class Freezer {
       case 'range':
       case 'textFile':
       case 'files':
+      case 'kept':
         break
       case 'steps':
       case 'coalesce':
@@ -396,6 +421,10 @@ class Freezer {
 
   #function(fn: LineageFn, operator: string): FunctionRef {
     if (fn.kind === 'user') return { kind: 'closure', id: this.#closure(fn.fn, operator) }
+    if (fn.kind === 'captured') {
+      this.#need(fn.packages)
+      return { kind: 'closure', id: this.#stored(fn.closure) }
+    }
     const { kind, name, fns, args } = fn
     return {
       kind,
@@ -409,19 +438,25 @@ class Freezer {
     const known = this.#captured.get(fn)
     if (known !== undefined) return known
     const captured = capture(fn, { ...this.#environment.capture, operator })
-    for (const need of captured.packages) {
-      if (need.version !== undefined || !this.#packages.has(need.name)) this.#packages.set(need.name, need)
-    }
-    const bytes = encodeClosure(captured)
-    const hash = sha256(bytes)
-    let id = this.#hashes.indexOf(hash)
-    if (id < 0) {
-      id = this.#closures.push(bytes) - 1
-      this.#hashes.push(hash)
-      if (captured.shared.length > 0) this.#shared.set(bytes, captured.shared)
-    }
+    this.#need(captured.packages)
+    const id = this.#stored(encodeClosure(captured))
+    if (captured.shared.length > 0) this.#shared.set(this.#closures[id]!, captured.shared)
     this.#captured.set(fn, id)
     return id
+  }
+
+  #need(packages: readonly PackageNeed[]): void {
+    for (const need of packages) {
+      if (need.version !== undefined || !this.#packages.has(need.name)) this.#packages.set(need.name, need)
+    }
+  }
+
+  #stored(closure: Uint8Array): number {
+    const hash = sha256(closure)
+    const known = this.#hashes.indexOf(hash)
+    if (known >= 0) return known
+    this.#hashes.push(hash)
+    return this.#closures.push(closure) - 1
   }
 }
 

@@ -44,7 +44,15 @@ export { plannedStages } from './stage-label.ts'
 export * from './task.ts'
 export * from './text-splits.ts'
 export { decodePlan, encodePlan } from './plan-codec.ts'
-export { TaskRunner } from './engine/index.ts'
+export {
+  checkFrame,
+  damaged,
+  FRAME_HEAD_BYTES,
+  framedChunks,
+  frameHead,
+  readFrameHead,
+  TaskRunner,
+} from './engine/index.ts'
 export type { BoundedNumber } from './approximate.ts'
 export type { ActionOptions, Partitioner } from './dataset-actions.ts'
 export type { Elements, Pair } from './dataset.ts'
@@ -53,3 +61,4 @@ export type { FutureAction } from './future-actions.ts'
 export { createLocal, type LocalDatasets, type LocalOptions } from './local-runner.ts'
 export { partialOf } from './partial-of.ts'
 export type { Stats } from './stat-counter.ts'
+export * from './storage-level.ts'

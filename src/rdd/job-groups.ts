@@ -1,5 +1,6 @@
 import { ShoalError } from '../base/errors.ts'
-import type { JobRunner, PartialResult, RunOptions } from './job-runner.ts'
+import type { AbortOptions } from '../base/deadline.ts'
+import type { JobRunner, KeptReport, PartialResult, RunOptions } from './job-runner.ts'
 import type { Plan } from './plan.ts'
 import { resultPartitions } from './requester.ts'
 import type { SharedVariables } from './shared-variables.ts'
@@ -77,6 +78,11 @@ export class JobGroups implements JobRunner {
 
   forget(fingerprints: readonly string[]): void {
     this.#runner.forget(fingerprints)
+  }
+
+  async kept(fingerprints: readonly string[], options: AbortOptions = {}): Promise<KeptReport[]> {
+    if (fingerprints.length === 0) return []
+    return (await this.#runner.kept?.(fingerprints, options)) ?? []
   }
 
   /** How many jobs were called off. */

@@ -17,6 +17,17 @@ export interface RunOptions extends AbortOptions {
   isHelper?: boolean
 }
 
+/** What peers keep of one RDD. */
+export interface KeptReport {
+  fingerprint: string
+  /** Partitions of which there is a copy at least. */
+  partitions: number
+  /** Of all partitions together. */
+  copies: number
+  memoryBytes: number
+  diskBytes: number
+}
+
 /** One partition's partial result: row-codec bytes, complete and verified. */
 export interface PartialResult {
   partition: number
@@ -37,6 +48,8 @@ export interface JobRunner {
   run(plan: Plan, options: RunOptions): AsyncIterable<PartialResult>
   /** Forgets cached partitions with these fingerprints, wherever they are; best effort, does not wait. */
   forget(fingerprints: readonly string[]): void
+  /** What is kept under these fingerprints, as far as the leader has heard; none of those of which nothing is. Without it nobody knows. */
+  kept?(fingerprints: readonly string[], options?: AbortOptions): Promise<KeptReport[]>
 }
 
 /** One part file of a saved dataset, as its task reported it. */

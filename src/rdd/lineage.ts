@@ -1,5 +1,7 @@
+import type { PackageNeed } from './closure/index.ts'
 import type { FileLayout, FoundFile } from './file-layout.ts'
-import type { Action, CombineSpec, PartitionerSpec, Step, TextSplit } from './plan.ts'
+import type { Action, CombineSpec, FunctionRef, PartitionerSpec, Plan, Step, TextSplit } from './plan.ts'
+import type { StorageLevel } from './storage-level.ts'
 
 /**
  * The lineage: how an RDD is computed from its parents, as a graph of plain objects that operators build and actions
@@ -12,6 +14,8 @@ export type UserFunction = (...values: never[]) => unknown
 export type LineageFn =
   | { kind: 'user'; fn: UserFunction }
   | { kind: 'builtin'; name: string; fns?: readonly LineageFn[]; args?: readonly unknown[] }
+  /** One of an earlier plan. */
+  | { kind: 'captured'; closure: Uint8Array; packages: readonly PackageNeed[] }
 
 export type LineageStep = Step<LineageFn>
 export type LineageCombine = CombineSpec<LineageFn>
@@ -28,6 +32,11 @@ export type Partitioning =
   /** Exactly this one. */
   | { kind: 'given'; partitions: number; partitioner: PartitionerSpec & { kind: 'range' } }
 
+/** A partitioner found in a plan, which holds without that plan. */
+export type GivenPartitioner =
+  | Exclude<PartitionerSpec, { kind: 'custom' }>
+  | { kind: 'custom'; partitions: number; fn: LineageFn }
+
 interface LineageBase {
   /** Operator as the user knows it: "reduceByKey". */
   label: string
@@ -39,7 +48,8 @@ interface LineageBase {
 /** What may still change on an RDD: how it is kept and called, and what has been found out; never its data. */
 export interface Marks {
   name?: string
-  cached: boolean
+  /** Where computed partitions are kept; not at all when absent. */
+  level?: StorageLevel
   /** Fingerprints under which peers may keep it, for unpersist. */
   keptAs: Set<string>
   /** Splits of a text file, once resolved: an RDD reads the version of the file that its first action saw. */
@@ -48,8 +58,11 @@ export interface Marks {
   files?: FoundFile[]
   /** Bounds of a range partitioning, once sampled (encoded rows). */
   bounds?: Uint8Array
-  /** A mesh directory that holds its elements, and the lineage that reads it: what it was computed from no longer matters. */
-  checkpoint?: { path: string; lineage: Lineage }
+  /**
+   * The lineage that reads its elements: what it was computed from no longer matters. From a mesh directory, or (without a
+   * path) from what executors keep.
+   */
+  checkpoint?: { path?: string; lineage: Lineage }
   /** What a deferred operator was found to be. */
   made?: Lineage
 }
@@ -72,7 +85,16 @@ export type Lineage = LineageBase &
     | { op: 'parallelize'; slices: Uint8Array[] }
     | { op: 'range'; start: number; step: number; count: number; partitions: number }
     | { op: 'textFile'; paths: readonly string[]; minPartitions: number }
-    | { op: 'files'; paths: readonly string[]; layout: FileLayout; read: LineageFn }
+    | {
+        op: 'files'
+        paths: readonly string[]
+        layout: FileLayout
+        read: LineageFn
+        /** Of the pairs in the files, when there is one file for each of its partitions. */
+        partitioner?: GivenPartitioner
+      }
+    /** Partitions that executors keep under this fingerprint, and nothing to compute them from. */
+    | { op: 'kept'; fingerprint: string; partitions: number; partitioner?: GivenPartitioner }
     | { op: 'steps'; parent: Lineage; steps: readonly LineageStep[]; keepsPartitioner: boolean }
     | { op: 'union'; parents: readonly Lineage[] }
     /** Pairs brought together by key; narrow when the parent is already partitioned so. */
@@ -97,6 +119,7 @@ export function parentsOf(lineage: Lineage): readonly Lineage[] {
     case 'range':
     case 'textFile':
     case 'files':
+    case 'kept':
       return []
     case 'steps':
     case 'combine':
@@ -129,6 +152,25 @@ export function ancestry(target: Lineage): Lineage[] {
     for (let i = parents.length - 1; i >= 0; i--) stack.push({ lineage: parents[i]!, parentsDone: false })
   }
   return order
+}
+
+/** The partitioner of a plan's last node. */
+export function givenPartitioner({
+  nodes,
+  closures,
+  packages = [],
+  broadcasts = [],
+}: Plan): GivenPartitioner | undefined {
+  const partitioner = nodes.at(-1)?.partitioner
+  if (partitioner?.kind !== 'custom') return partitioner
+  // Its function may read one of them, which ends when its plan's handles do.
+  if (broadcasts.length > 0) return undefined
+  const given = (ref: FunctionRef): LineageFn => {
+    if (ref.kind === 'closure') return { kind: 'captured', closure: closures[ref.id]!, packages }
+    const { fns, ...rest } = ref
+    return { ...rest, ...(fns !== undefined && { fns: fns.map(given) }) }
+  }
+  return { ...partitioner, fn: given(partitioner.fn) }
 }
 
 export function user(fn: UserFunction): LineageFn {

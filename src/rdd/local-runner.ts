@@ -3,8 +3,9 @@ import { destroyed } from './broadcast.ts'
 import { decodeRows } from './codec/index.ts'
 import { DatasetContext, type DatasetOptions } from './context.ts'
 import { TaskRunner } from './engine/task-runner.ts'
-import type { JobRunner, OutputPart, PartialResult, RunOptions } from './job-runner.ts'
+import type { JobRunner, KeptReport, OutputPart, PartialResult, RunOptions } from './job-runner.ts'
 import { LocalFiles } from './local-files.ts'
+import { MemoryKept } from './memory-kept.ts'
 import { MemorySpill } from './memory-spill.ts'
 import type { NodeId, Plan } from './plan.ts'
 import { decodePlan, encodePlan } from './plan-codec.ts'
@@ -37,11 +38,16 @@ export class LocalRunner implements JobRunner {
   readonly #files: LocalFiles
   readonly #memoryLimitBytes: number
   readonly #spill = new MemorySpill()
-  readonly #cached = new Map<string, Uint8Array>()
+  readonly #kept = new MemoryKept()
   /** Decoded once, as a worker does. */
   readonly #broadcasts = new Map<string, { is: unknown }>()
   #variables: SharedAtRequester | undefined
   #jobs = 0
+
+  /** Bytes of kept partitions there is room for, by place: a test may lower them. */
+  get keptMax(): { memory: number; disk: number } {
+    return this.#kept.bytesMax
+  }
 
   constructor(options: LocalRunnerOptions = {}) {
     this.#files = options.files ?? new LocalFiles()
@@ -70,9 +76,11 @@ export class LocalRunner implements JobRunner {
   }
 
   forget(fingerprints: readonly string[]): void {
-    for (const key of this.#cached.keys()) {
-      if (fingerprints.includes(key.slice(0, key.indexOf('/')))) this.#cached.delete(key)
-    }
+    this.#kept.forget(fingerprints)
+  }
+
+  async kept(fingerprints: readonly string[]): Promise<KeptReport[]> {
+    return fingerprints.flatMap(fingerprint => this.#kept.report(fingerprint) ?? [])
   }
 
   async #task(
@@ -128,9 +136,7 @@ export class LocalRunner implements JobRunner {
           yield { map, bytes: bytes.subarray(offsets[reduce], offsets[reduce + 1]) }
         }
       },
-      cachedPartition: (fingerprint, partition) => this.#cached.get(`${fingerprint}/${partition}`),
-      keepPartition: (fingerprint, partition, bytes) =>
-        void this.#cached.set(`${fingerprint}/${partition}`, bytes),
+      kept: this.#kept,
       broadcast: id => this.#broadcast(id),
       writeOutput: async chunk => void written.push(chunk.slice()),
       cancelled: () => options.signal?.aborted === true,

@@ -158,12 +158,45 @@ export const renewLease = message({
   reply: z.object({ unknown: z.array(z.string()) }),
 })
 
+/** What an executor keeps of a partition of a cached RDD now. A hint: what is not so is found out when it is read. */
+const keptChange = z.object({
+  fingerprint: z.string(),
+  partition: count,
+  session: z.string(),
+  memoryBytes: count,
+  diskBytes: count,
+  /** It is kept there no more. */
+  isGone: z.boolean(),
+})
+export type KeptChange = z.infer<typeof keptChange>
+
 /** Cached partitions that the requester will not ask for again. A hint: what is not heard goes with the session. */
 export const unpersist = message({
   name: 'rdd.cache.unpersist',
   from: 'everyone',
   request: z.object({ fingerprints: z.array(z.string()) }),
   reply: nothing,
+})
+
+/** What is kept of cached RDDs, as far as the leader has heard; those asked for, or (asked for none) all. */
+export const listKept = message({
+  name: 'rdd.cache.list',
+  from: 'everyone',
+  request: z.object({ fingerprints: z.array(z.string()).exactOptional() }),
+  reply: z.object({
+    kept: z.array(
+      z.object({
+        fingerprint: z.string(),
+        session: z.string(),
+        /** As the user knows it; empty when this leader was told of no job of it. */
+        label: z.string(),
+        partitions: count,
+        copies: count,
+        memoryBytes: count,
+        diskBytes: count,
+      }),
+    ),
+  }),
 })
 
 // Leader → requester
@@ -259,17 +292,17 @@ export const tasksEnded = message({
     term: count,
     /** In the order in which they ended. */
     tasks: z.array(z.object({ jobId: z.string(), id: taskId, outcome: endedOutcome })),
-    /** Partitions of cached RDDs that this peer keeps since these tasks. */
-    kept: z.array(z.object({ fingerprint: z.string(), partition: count })),
+    /** What has changed among the partitions that this peer keeps. */
+    kept: z.array(keptChange),
   }),
   reply: nothing,
 })
 
-/** Partitions of cached RDDs that this peer keeps: a hint, said before the result of the task that computed them. */
+/** Changes among the partitions of cached RDDs that this peer keeps, said before the result of the task that computed them. */
 export const partitionsKept = message({
   name: 'rdd.cache.kept',
   from: 'peers',
-  request: z.object({ term: count, kept: z.array(z.object({ fingerprint: z.string(), partition: count })) }),
+  request: z.object({ term: count, kept: z.array(keptChange) }),
   reply: nothing,
 })
 
@@ -320,7 +353,7 @@ export const inventory = message({
 
 export const inventoryBody = z.object({
   sessions: z.array(z.string()),
-  kept: z.array(z.object({ fingerprint: z.string(), partition: count })),
+  kept: z.array(keptChange),
   running: z.array(z.object({ jobId: z.string(), id: taskId })),
   outputs: z.array(
     z.object({
@@ -342,6 +375,34 @@ export const fetchBuckets = message({
   from: 'peers',
   request: z.object({ shuffle: z.string(), reduce: count, maps: z.array(count) }),
   reply: nothing,
+})
+
+/** A kept partition: body of its chunks, each with its checksum. */
+export const fetchKept = message({
+  name: 'rdd.cache.fetch',
+  from: 'peers',
+  request: z.object({ fingerprint: z.string(), partition: count }),
+  reply: z.object({ found: z.boolean() }),
+})
+
+/** Another copy of a partition that the sender keeps: the body is as above. Refused (`kept: false`) where there is no room. */
+export const copyKept = message({
+  name: 'rdd.cache.copy',
+  from: 'peers',
+  bodyClass: 'replica',
+  request: z.object({
+    fingerprint: z.string(),
+    partition: count,
+    session: z.string(),
+    level: z.object({
+      memory: z.boolean(),
+      disk: z.boolean(),
+      copies: count,
+      pinned: z.literal(true).exactOptional(),
+    }),
+    sizeBytes: count,
+  }),
+  reply: z.object({ kept: z.boolean() }),
 })
 
 /** One partition's result: whole when small, else where it is sealed. The requester accepts one attempt of each. */

@@ -33,7 +33,7 @@ export abstract class PairActions<T> extends NumericActions<T> {
     const values: Lineage = {
       op: 'steps',
       label: 'lookup',
-      marks: { cached: false, keptAs: new Set() },
+      marks: { keptAs: new Set() },
       parent: this.lineage,
       steps: [
         { op: 'filter', fn: matching },

@@ -81,11 +81,22 @@ const split: z.ZodType<TextSplit> = z.object({
 const storedFile = z.object({ path: text, fileId: text, blocks: z.array(storedBlock) })
 const fileRange = z.object({ file: count, start: count, end: count })
 
+/** Of a kept partition: DISK_ONLY_3 has the most. */
+const COPIES_MAX = 3
+
 const base = {
   partitions: count,
   fingerprint: text,
   partitioner: partitioner.exactOptional(),
   cached: z.boolean(),
+  level: z
+    .object({
+      memory: z.boolean(),
+      disk: z.boolean(),
+      copies: count.min(1).max(COPIES_MAX),
+      pinned: z.literal(true).exactOptional(),
+    })
+    .exactOptional(),
   label: text,
   at: text.exactOptional(),
   name: text.exactOptional(),
@@ -111,6 +122,7 @@ const node: z.ZodType<PlanNode> = z.discriminatedUnion('op', [
   z.object({ ...base, op: z.literal('zip'), parents: z.array(count).min(1), fn: functionRef }),
   z.object({ ...base, op: z.literal('cartesian'), parents: z.array(count).length(2) }),
   z.object({ ...base, op: z.literal('prune'), parent: count, kept: z.array(count) }),
+  z.object({ ...base, op: z.literal('kept') }),
 ])
 
 const action: z.ZodType<Action> = z.discriminatedUnion('kind', [
@@ -200,6 +212,7 @@ function contradictionIn(plan: Plan): string | undefined {
     if (node.op === 'files' && node.parts.some(ranges => ranges.some(range => !isWithin(node, range)))) {
       return `node ${id} reads beyond the end of a file`
     }
+    if (node.op === 'kept' && !node.cached) return `node ${id} is kept nowhere`
     if (node.op === 'prune' && node.kept.some(kept => kept >= plan.nodes[node.parent]!.partitions)) {
       return `node ${id} keeps a partition that its parent does not have`
     }
@@ -237,6 +250,7 @@ function derivedPartitions(plan: Plan, node: PlanNode): number {
       return node.by.partitions
     case 'cogroup':
     case 'zip':
+    case 'kept':
       return node.partitions
     case 'coalesce':
       return Math.min(node.partitions, plan.nodes[node.parent]!.partitions)

@@ -6,6 +6,7 @@ export function parentIds(node: PlanNode): readonly NodeId[] {
     case 'range':
     case 'textFile':
     case 'files':
+    case 'kept':
       return []
     case 'steps':
     case 'shuffle':
@@ -34,6 +35,7 @@ export function narrowInputs(plan: Plan, id: NodeId, partition: number): Partiti
     case 'range':
     case 'textFile':
     case 'files':
+    case 'kept':
     case 'shuffle':
       return []
     case 'steps':

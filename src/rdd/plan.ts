@@ -1,6 +1,6 @@
 import type { BroadcastRef } from './broadcast.ts'
-
 import type { PackageNeed } from './closure/index.ts'
+import type { KeptLevel } from './storage-level.ts'
 
 /**
  * The plan: what a job computes, as plain data. The requester freezes the lineage of an RDD into it once, when an action
@@ -107,8 +107,10 @@ interface NodeBase {
   fingerprint: string
   /** Known partitioning of the pairs in this node, if any. */
   partitioner?: PartitionerSpec
-  /** Keep computed partitions in memory on the peer that computed them. */
+  /** Keep computed partitions on the peer that computed them, and read them there. */
   cached: boolean
+  /** How. @default in memory, one copy */
+  level?: KeptLevel
   /** Operator as the user knows it, for explain and errors: "reduceByKey". */
   label: string
   /** Where the user called it: "job.ts:12". */
@@ -140,6 +142,8 @@ export type PlanNode = NodeBase &
     | { op: 'cartesian'; parents: NodeId[] }
     /** Partition p is partition kept[p] of the parent; ascending. */
     | { op: 'prune'; parent: NodeId; kept: number[] }
+    /** Partitions that were kept under this fingerprint, and what they were computed from is forgotten: `cached`, always. */
+    | { op: 'kept' }
   )
 
 /** What each partition of the last node is turned into; its rows travel to the requester in the row codec. */

@@ -1,5 +1,6 @@
 import type { WireError } from '../base/errors.ts'
 import type { NodeId } from './plan.ts'
+import type { KeptLevel } from './storage-level.ts'
 
 /** Vocabulary between planner, scheduler, executor and worker. Job → stage → task → attempt. */
 
@@ -46,7 +47,7 @@ export interface TaskInput {
   root: NodeId
   sink: Stage['sink']
   shuffles: ShuffleLocations[]
-  /** Holders of the blocks that this partition reads, best first: blockId → peers. */
+  /** Holders of the blocks and kept partitions that this partition reads, best first: blockId or keptBlockId → peers. */
   holders: Record<string, string[]>
 }
 
@@ -126,9 +127,8 @@ export interface TaskPorts {
   ): AsyncIterable<Uint8Array> | Iterable<Uint8Array>
   /** The buckets for one reduce partition, strictly in map order; throws FETCH_FAILED {shuffle, map, peer}. */
   fetchBuckets(locations: ShuffleLocations, reduce: number): AsyncIterable<{ map: number; bytes: Uint8Array }>
-  /** Cached partition of this peer as row-codec bytes. */
-  cachedPartition(fingerprint: string, partition: number): Uint8Array | undefined
-  keepPartition(fingerprint: string, partition: number, bytes: Uint8Array): void
+  /** Partitions of cached RDDs. */
+  kept: KeptPorts
   /** The value of a broadcast that the plan names, decoded once in the thread. Absent where plans have none. */
   broadcast?(id: string): unknown
   /** Writes the next bytes of a saved part file; resolves when more may come. */
@@ -141,6 +141,40 @@ export interface TaskPorts {
   reserveMemory(totalBytes: number): boolean
   /** A new file for what there is no memory for. `kept`: it will be sealed and outlives the attempt. */
   openSpill(kind: 'scratch' | 'kept'): SpillFile
+}
+
+export interface KeptKey {
+  fingerprint: string
+  partition: number
+}
+
+/** A kept partition: rows as chunks of whole batches, in shared memory or (each with its checksum, kept-rows.ts) in a file. */
+export type KeptContent = KeptKey & { level: KeptLevel; sizeBytes: number } & (
+    | { chunks: Uint8Array<SharedArrayBuffer>[] }
+    | { file: string; fileBytes: number }
+  )
+
+/** Chunks of whole batches in the row codec. */
+export type KeptRows = Iterable<Uint8Array> | AsyncIterable<Uint8Array>
+
+export interface KeptPorts {
+  /** Of this peer, else of the first holder that has it; undefined when none has. Throws KEPT_DAMAGED while it is read. */
+  read(key: KeptKey, holders: readonly string[]): KeptRows | undefined | Promise<KeptRows | undefined>
+  /**
+   * So much more is to be kept of a partition; 0 gives back what it was granted so far. Others, used longest ago, make room, but none of
+   * the same RDD: it would be needed next. False when that does not suffice.
+   */
+  room(place: 'memory' | 'disk', key: KeptKey, bytes: number): Promise<boolean>
+  /** Hands over a whole partition, for which there was room. */
+  keep(content: KeptContent): void
+  /** A file for a partition, to be sealed and handed over. */
+  openFile(): SpillFile
+  readFile(content: { file: string; fileBytes: number }): Iterable<Uint8Array>
+}
+
+/** The name of a kept partition among the blocks that a task reads. */
+export function keptBlockId({ fingerprint, partition }: KeptKey): string {
+  return `kept/${fingerprint}/${partition}`
 }
 
 /** A file of one attempt, read and written at once, without waiting. All but `close` throw DISK_FULL or DISK_FAILED. */

@@ -1,3 +1,4 @@
+import { join } from 'node:path'
 import { crc32 } from 'node:zlib'
 import type { z } from 'zod'
 import {
@@ -48,7 +49,7 @@ import { AccumulatorSender } from './accumulator-sender.ts'
 import { inChunks } from './chunks.ts'
 import { OutputStore } from './output-store.ts'
 import { PartFiles, type PartTarget, type StoredPart } from './part-files.ts'
-import { PartitionCache } from './partition-cache.ts'
+import { KeptPartitions } from './kept-partitions.ts'
 import { ResultHandOver, type ResultOwner } from './result-hand-over.ts'
 import { shortened } from './shorten-error.ts'
 import { ShuffleExchange } from './shuffle-exchange.ts'
@@ -69,6 +70,8 @@ export interface ExecutorPorts {
   ): AsyncIterable<Uint8Array>
   /** Stores a part file of a saved dataset, durably but not visible before the whole is committed. */
   putPart(part: PartTarget, source: AsyncIterable<Uint8Array>): Promise<StoredPart>
+  /** Peers for further copies of a kept partition, best first. */
+  copyTargets(key: string): PeerId[]
   deliver: Deliver
   /** Living peers, this one among them. */
   peers(): readonly PeerId[]
@@ -84,8 +87,10 @@ export interface ExecutorOptions {
   outputDirectory: string
   /** Bytes of sealed outputs kept in memory. */
   outputBytes: number
-  /** Bytes of cached partitions. */
+  /** Bytes of cached partitions in memory… */
   cacheBytes: number
+  /** …and on disk. */
+  cacheDiskBytes: number
   /** Bytes of broadcasts in memory; the least recently used go to disk. Each worker keeps as much of them decoded. */
   broadcastBytes: number
   /** Bytes that one task may hold in its tables; what is more goes to disk… */
@@ -109,7 +114,6 @@ interface Job {
   broadcasts: readonly BroadcastRef[]
   save: RunTasks['save'] | undefined
   plan: Promise<Uint8Array>
-  kept: { fingerprint: string; partition: number }[]
 }
 
 /** Runs tasks for whoever leads, keeps what they made, and hands it to those who need it. */
@@ -117,7 +121,7 @@ export class Executor {
   readonly #ports: ExecutorPorts
   readonly #options: ExecutorOptions
   readonly #store: OutputStore
-  readonly #cache: PartitionCache
+  readonly #kept: KeptPartitions
   readonly #pool: WorkerPool
   readonly #parts: PartFiles
   readonly #shuffles: ShuffleExchange
@@ -144,7 +148,22 @@ export class Executor {
       memoryBytesMax: options.outputBytes,
       peer: ports.transport.self,
     })
-    this.#cache = new PartitionCache({ bytesMax: options.cacheBytes })
+    this.#kept = new KeptPartitions(
+      {
+        transport: ports.transport,
+        copyTargets: key => ports.copyTargets(key),
+        share: entry => this.#pool.shareCached(entry),
+        unshare: key => this.#pool.unshareCached(key),
+        tell: () => this.#tellKept(),
+        log: ports.log,
+      },
+      {
+        directory: join(options.outputDirectory, 'kept'),
+        memoryBytes: options.cacheBytes,
+        diskBytes: options.cacheDiskBytes,
+        diskReserveBytes: options.diskReserveBytes,
+      },
+    )
     this.#shuffles = new ShuffleExchange(ports.transport, this.#store)
     this.#results = new ResultHandOver({
       self: ports.transport.self,
@@ -191,30 +210,31 @@ export class Executor {
         memoryLimitBytes: options.taskBytes,
         memoryBytes: options.tasksBytes,
         spillDirectory: options.outputDirectory,
+        keptDirectory: this.#kept.files.directory,
         diskReserveBytes: options.diskReserveBytes,
         packages: this.#packages.directory,
       },
-      cached: () => this.#cache.entries(),
+      cached: () => this.#kept.cache.entries(),
+      onThreadEnd: prefix => this.#kept.threadEnded(prefix),
       log: ports.log,
       services: {
         readBlock: (blockId, start, end, holders, signal) =>
           ports.readBlock(blockId, { start, end }, holders, signal),
         fetchBuckets: (locations, reduce, signal) => this.#shuffles.fetch(locations, reduce, signal),
-        keepPartition: (worker, fingerprint, partition, bytes) => {
-          const job = this.#jobs.get(worker.task?.jobId ?? '')
-          if (job === undefined) {
-            worker.post({ type: 'uncached', fingerprint, partition })
-            return
-          }
-          const entry = { fingerprint, partition, session: job.session, bytes }
-          const { kept, dropped } = this.#cache.keep(entry)
-          if (kept) {
-            this.#pool.shareCached(entry, worker)
-            job.kept.push({ fingerprint, partition })
-          } else worker.post({ type: 'uncached', fingerprint, partition })
-          for (const old of dropped) this.#pool.unshareCached(old)
+        keptRoom: (task, place, key, bytes) => this.#kept.cache.room(task, place, key, bytes),
+        keepPartition: (task, content) => {
+          const { jobId } = task
+          const job = this.#jobs.get(jobId)
+          // A job that was forgotten meanwhile: nobody would ever say that it may go.
+          if (job === undefined) this.#kept.refuse(content)
+          else this.#kept.keep(task, { id: jobId, session: job.session }, content)
         },
-        usedPartition: (fingerprint, partition) => this.#cache.touch(fingerprint, partition),
+        usedPartition: (key, damaged) => {
+          if (damaged) this.#kept.cache.dropDamaged(key)
+          else this.#kept.cache.touch(key)
+        },
+        fetchKept: (key, holders, signal) => this.#kept.fetch(key, holders, signal),
+        taskOver: task => this.#kept.cache.release(task),
         writeOutput: (task, bytes) => this.#parts.write(partKey(task), this.#partPath(task), bytes),
         onPrinted: (task, lines) => {
           const job = this.#jobs.get(task.jobId)
@@ -227,6 +247,7 @@ export class Executor {
 
   async start(): Promise<void> {
     await this.#store.open()
+    await this.#kept.start()
     const { transport } = this.#ports
     transport.handle(runTasks, async ({ from, head }) => {
       this.#fence(head.term)
@@ -260,7 +281,7 @@ export class Executor {
       }
       await this.#store.dropSession(head.session)
       this.#pool.forgetBroadcasts(await this.#broadcasts.dropSession(head.session))
-      for (const entry of this.#cache.dropSession(head.session)) this.#pool.unshareCached(entry)
+      this.#kept.cache.dropSession(head.session)
       return {}
     })
     this.#broadcasts.start()
@@ -272,9 +293,7 @@ export class Executor {
     })
     transport.handle(dropCached, ({ head }) => {
       this.#fence(head.term)
-      for (const fingerprint of head.fingerprints) {
-        for (const entry of this.#cache.dropFingerprint(fingerprint)) this.#pool.unshareCached(entry)
-      }
+      for (const fingerprint of head.fingerprints) this.#kept.cache.dropFingerprint(fingerprint)
       return {}
     })
     transport.handle(checkPackages, ({ head }) => {
@@ -312,13 +331,13 @@ export class Executor {
   }
 
   #inventory(): Inventory {
-    const kept = this.#cache.entries()
+    const kept = this.#kept.list()
     const sessions = new Set(this.#store.sessions())
     for (const session of this.#broadcasts.store.sessions()) sessions.add(session)
     for (const { session } of [...kept, ...this.#jobs.values()]) sessions.add(session)
     return {
       sessions: [...sessions],
-      kept: kept.map(({ fingerprint, partition }) => ({ fingerprint, partition })),
+      kept,
       running: Array.from(this.#running.values(), ({ jobId, id }) => ({ jobId, id })),
       outputs: this.#store.list(),
     }
@@ -347,7 +366,7 @@ export class Executor {
           : Promise.resolve(head.plan)
       plan.catch(() => this.#jobs.delete(head.jobId))
       const { session, requester, save, broadcasts = [] } = head
-      job = { session, requester, broadcasts, save, plan, kept: [] }
+      job = { session, requester, broadcasts, save, plan }
       this.#jobs.set(head.jobId, job)
     }
     if (head.requester.epoch >= job.requester.epoch) job.requester = head.requester
@@ -405,6 +424,7 @@ export class Executor {
           : await this.#pool.run(task, plan, broadcasts)
       // Before its end is known: who waits for the job has seen all of it by then.
       await this.#output.flush(jobId)
+      await this.#kept.copied(jobId)
       ended = await this.#settle(job, task, output, outcome)
     } catch (error) {
       ended = { type: 'failed', error: toWire(error) }
@@ -415,7 +435,7 @@ export class Executor {
     this.#running.delete(key)
     // A cancelled attempt that came to an end all the same has made something that may be of use.
     const useless = ended.type === 'failed' || ended.type === 'worker-died'
-    if (!(cancelled && useless)) this.#reports.add({ jobId, id, outcome: ended }, job.kept.splice(0))
+    if (!(cancelled && useless)) this.#reports.add({ jobId, id, outcome: ended }, this.#kept.takeChanges())
   }
 
   /** Seals or delivers what the task made. */
@@ -450,7 +470,7 @@ export class Executor {
       case 'result': {
         const made = job.save === undefined ? outcome : await this.#closePart(task, outcome)
         const { checksum, rows, metrics } = made
-        await this.#tellKept(job)
+        await this.#tellKept()
         // A part that counts is all there is to a result: nobody waits for more of it.
         const accepted = job.save?.kept !== undefined || (await this.#results.handOver(job, jobId, id, made))
         return { type: 'result', checksum, sizeBytes: made.bytes.byteLength, rows, accepted, metrics }
@@ -476,16 +496,17 @@ export class Executor {
   }
 
   /** Before the result is handed over: the requester's next job may come at once, and should find what is kept. */
-  async #tellKept(job: Job): Promise<void> {
+  async #tellKept(): Promise<void> {
     const leader = this.#ports.leader()
-    if (job.kept.length === 0 || leader === undefined) return
-    const kept = job.kept.splice(0)
+    if (leader === undefined) return
+    const kept = this.#kept.takeChanges()
+    if (kept.length === 0) return
     const options = { timeoutMs: EXECUTOR.keptTimeoutMs }
     try {
       await this.#ports.transport.call(leader, partitionsKept, { term: this.#maxTerm, kept }, options)
     } catch {
       // With the report, then.
-      job.kept.push(...kept)
+      this.#kept.giveBack(kept)
     }
   }
 

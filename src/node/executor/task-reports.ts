@@ -1,15 +1,10 @@
 import { pack, sleep, toWire, type Logger, type PeerId, type Transport } from '../../base/index.ts'
-import { tasksEnded, type EndedOutcome, type TaskId } from '../../rdd/index.ts'
+import { tasksEnded, type EndedOutcome, type KeptChange, type TaskId } from '../../rdd/index.ts'
 import { EXECUTOR } from '../config.ts'
-
-export interface Kept {
-  fingerprint: string
-  partition: number
-}
 
 interface Report {
   task: { jobId: string; id: TaskId; outcome: EndedOutcome }
-  kept: Kept[]
+  kept: KeptChange[]
   tries: number
 }
 
@@ -37,7 +32,7 @@ export class TaskReports {
     this.#parts = parts
   }
 
-  add(task: Report['task'], kept: Kept[]): void {
+  add(task: Report['task'], kept: KeptChange[]): void {
     this.#waiting.push({ task, kept, tries: 0 })
     if (this.#isSending) return
     this.#isSending = true
@@ -86,4 +81,4 @@ export class TaskReports {
 
 /** About what a report takes that is no error. */
 const REPORT_BYTES = 512
-const KEPT_BYTES = 64
+const KEPT_BYTES = 160

@@ -1,15 +1,18 @@
 import { parentPort, threadId, workerData, type TransferListItem } from 'node:worker_threads'
-import { asBlockId, fromWire, ShoalError, toWire } from '../../base/index.ts'
+import { asBlockId, fromWire, hasCode, ShoalError, toWire } from '../../base/index.ts'
 import { blockDataPath, readBlockFile } from '../../dht/index.ts'
 import {
+  damaged,
   decodePlan,
   decodeValue,
   destroyed,
   TaskRunner,
   usePackagesOf,
+  type KeptKey,
   type Plan,
   type TaskPorts,
 } from '../../rdd/index.ts'
+import { readKeptFile } from './kept-files.ts'
 import { cacheKey } from './partition-cache.ts'
 import { MemoryGrants } from './memory-grants.ts'
 import { OutputCredit } from './output-credit.ts'
@@ -19,9 +22,11 @@ import { TaskConsole } from './task-console.ts'
 import {
   OUTPUT_CREDIT_BYTES,
   type FromWorker,
+  type KeptAt,
   type ToWorker,
   type WorkerSettings,
 } from './worker-protocol.ts'
+import { keptFilePrefix } from './worker-thread.ts'
 
 /**
  * Entry of a worker thread: runs one task at a time. Local blocks are read from disk right here; everything else comes
@@ -48,7 +53,17 @@ const taskConsole = new TaskConsole({
   nowMs: () => performance.now(),
 })
 taskConsole.install()
-const cached = new Map<string, Uint8Array>()
+const cached = new Map<string, KeptAt>()
+const keptFiles = new SpillFiles({
+  directory: settings.keptDirectory,
+  prefix: '',
+  reserveBytes: settings.diskReserveBytes,
+  peer: settings.self,
+})
+let filesMade = 0
+/** Who waits to hear of room, by the number of the request. */
+const asking = new Map<number, (granted: boolean) => void>()
+let asked = 0
 const inbox = new StreamInbox({
   onConsumed: (stream, bytes) => post({ type: 'credit', stream, bytes }),
   onClosed: stream => post({ type: 'close-stream', stream }),
@@ -68,16 +83,41 @@ const ports: TaskPorts = {
     post({ type: 'fetch-buckets', stream, locations, reduce })
     for await (const { bytes, map } of inbox.read(stream)) yield { map: map!, bytes }
   },
-  cachedPartition(fingerprint, partition) {
-    const bytes = cached.get(cacheKey(fingerprint, partition))
-    if (bytes !== undefined) post({ type: 'used', fingerprint, partition })
-    return bytes
-  },
-  keepPartition(fingerprint, partition, bytes) {
-    const shared = new Uint8Array(new SharedArrayBuffer(bytes.byteLength))
-    shared.set(bytes)
-    cached.set(cacheKey(fingerprint, partition), shared)
-    post({ type: 'keep', fingerprint, partition, bytes: shared })
+  kept: {
+    read(key, holders) {
+      const at = cached.get(cacheKey(key))
+      const rows = at === undefined ? undefined : keptHere(key, at)
+      if (rows === undefined) return holders.length === 0 ? undefined : keptElsewhere(key, holders)
+      post({ type: 'used', key, damaged: false })
+      return rows
+    },
+    async room(place, key, bytes) {
+      const request = asked++
+      const answer = new Promise<boolean>(resolve => {
+        asking.set(request, resolve)
+      })
+      post({ type: 'room', request, place, key, bytes })
+      return await answer
+    },
+    keep(content) {
+      const { fingerprint, partition, level, sizeBytes } = content
+      const key = { fingerprint, partition }
+      if ('chunks' in content) {
+        const { chunks } = content
+        cached.set(cacheKey(key), { chunks })
+        post({ type: 'keep', content: { ...key, level, sizeBytes, chunks } })
+        return
+      }
+      const { file, fileBytes } = content
+      cached.set(cacheKey(key), { file, fileBytes })
+      post({ type: 'keep', content: { ...key, level, sizeBytes, file, fileBytes } })
+    },
+    openFile: () => keptFiles.open(`${keptFilePrefix(threadId)}${filesMade++}.rows`),
+    readFile({ file, fileBytes }) {
+      const rows = readKeptFile(file, fileBytes)
+      if (rows === undefined) throw damaged('its file is gone')
+      return rows
+    },
   },
   async writeOutput(chunk) {
     await output.take(chunk.byteLength)
@@ -100,6 +140,51 @@ const ports: TaskPorts = {
   memoryLimitBytes: settings.memoryLimitBytes,
   reserveMemory: totalBytes => grants.resize(settings.worker, totalBytes),
   openSpill: kind => spills.open(kind === 'kept' ? keptFile : undefined),
+}
+
+/** Undefined when its file has been removed since this worker heard of it. */
+function keptHere(key: KeptKey, at: KeptAt): Iterable<Uint8Array> | undefined {
+  if ('chunks' in at) return at.chunks
+  const chunks = readKeptFile(at.file, at.fileBytes)
+  return chunks === undefined ? undefined : reportingDamage(key, chunks)
+}
+
+function* reportingDamage(
+  { fingerprint, partition }: KeptKey,
+  chunks: Iterable<Uint8Array>,
+): Generator<Uint8Array, void, undefined> {
+  try {
+    yield* chunks
+  } catch (error) {
+    // The next attempt is to compute it.
+    cached.delete(cacheKey({ fingerprint, partition }))
+    post({ type: 'used', key: { fingerprint, partition }, damaged: true })
+    throw error
+  }
+}
+
+async function keptElsewhere(
+  { fingerprint, partition }: KeptKey,
+  holders: readonly string[],
+): Promise<AsyncIterable<Uint8Array> | undefined> {
+  const stream = inbox.open()
+  post({ type: 'fetch-kept', stream, key: { fingerprint, partition }, holders })
+  const chunks = inbox.read(stream)[Symbol.asyncIterator]()
+  let first: Awaited<ReturnType<typeof chunks.next>>
+  try {
+    first = await chunks.next()
+  } catch (error) {
+    if (hasCode(error, 'NOT_FOUND')) return undefined
+    throw error
+  }
+  return rest(first, chunks)
+}
+
+async function* rest(
+  first: IteratorResult<{ bytes: Uint8Array }, unknown>,
+  chunks: AsyncIterator<{ bytes: Uint8Array }, unknown>,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  for (let next = first; next.done !== true; next = await chunks.next()) yield next.value.bytes
 }
 
 /** From the local disk as far as it is good, the rest from another holder: no byte twice, none left out. */
@@ -168,10 +253,14 @@ port.on('message', (message: ToWorker) => {
       runner.endJob(message.jobId)
       break
     case 'cached':
-      cached.set(cacheKey(message.fingerprint, message.partition), message.bytes)
+      cached.set(cacheKey(message.key), message.at)
       break
     case 'uncached':
-      cached.delete(cacheKey(message.fingerprint, message.partition))
+      cached.delete(cacheKey(message.key))
+      break
+    case 'room-made':
+      asking.get(message.request)?.(message.granted)
+      asking.delete(message.request)
       break
     case 'broadcast':
       broadcasts.set(message.id, { bytes: message.bytes })

@@ -5,6 +5,7 @@ import { PEER } from '../config.ts'
 import { WorkerThread, type RunningTask, type ThreadOutcome, type WorkerServices } from './worker-thread.ts'
 import type { WorkerSettings } from './worker-protocol.ts'
 import type { CachedPartition } from './partition-cache.ts'
+import type { KeptKey } from '../../rdd/index.ts'
 
 /** What all workers are told alike. `memoryBytes`: what their tasks may hold together. */
 export type PoolSettings = Omit<WorkerSettings, 'cancelFlag' | 'suppressedLines' | 'memoryCells' | 'worker'>
@@ -28,6 +29,7 @@ export class WorkerPool {
   readonly #queue: Queued[] = []
   /** What a new thread is told before its first task. */
   readonly #cached: () => CachedPartition[]
+  readonly #onThreadEnd: (filePrefix: string) => void
   readonly #grants: MemoryGrants
   /** Cells of the account of memory that no thread has. */
   readonly #cells: number[]
@@ -41,6 +43,8 @@ export class WorkerPool {
     broadcastBytes?: number
     services: WorkerServices
     cached: () => CachedPartition[]
+    /** Its unfinished files are nobody's now; their names begin so. */
+    onThreadEnd: (filePrefix: string) => void
     log: Logger
   }) {
     this.workers = options.workers
@@ -49,6 +53,7 @@ export class WorkerPool {
     this.#broadcastBytes = options.broadcastBytes ?? PEER.broadcastBytes
     this.#services = options.services
     this.#cached = options.cached
+    this.#onThreadEnd = options.onThreadEnd
     this.#log = options.log
     this.#grants = MemoryGrants.of(options.workers, options.settings.memoryBytes)
     this.#cells = Array.from(this.#grants.cells.keys())
@@ -94,17 +99,13 @@ export class WorkerPool {
     for (const thread of this.#threads) thread.forgetBroadcasts(ids)
   }
 
-  /** Every thread reads the same shared memory; `except` has it already. */
-  shareCached(entry: CachedPartition, except: WorkerThread | undefined): void {
-    const { fingerprint, partition, bytes } = entry
-    for (const thread of this.#threads) {
-      if (thread !== except) thread.post({ type: 'cached', fingerprint, partition, bytes })
-    }
+  /** Every thread reads the same shared memory, or the same file. */
+  shareCached(entry: CachedPartition): void {
+    for (const thread of this.#threads) tell(thread, entry)
   }
 
-  unshareCached(entry: CachedPartition): void {
-    const { fingerprint, partition } = entry
-    for (const thread of this.#threads) thread.post({ type: 'uncached', fingerprint, partition })
+  unshareCached({ fingerprint, partition }: KeptKey): void {
+    for (const thread of this.#threads) thread.post({ type: 'uncached', key: { fingerprint, partition } })
   }
 
   #next(): void {
@@ -133,14 +134,13 @@ export class WorkerPool {
         // It has no memory any more, whatever it had.
         this.#grants.resize(cell, 0)
         this.#cells.push(cell)
+        this.#onThreadEnd(dead.filePrefix)
         if (!this.#closed) this.#log.warn({ threads: this.#threads.length }, 'a worker thread ended')
         this.#next()
       },
     })
     this.#threads.push(thread)
-    for (const { fingerprint, partition, bytes } of this.#cached()) {
-      thread.post({ type: 'cached', fingerprint, partition, bytes })
-    }
+    for (const entry of this.#cached()) tell(thread, entry)
     return thread
   }
 
@@ -148,6 +148,14 @@ export class WorkerPool {
     this.#closed = true
     this.cancel(() => true, 0)
     await Promise.all(this.#threads.map(thread => thread.terminate()))
+  }
+}
+
+function tell(thread: WorkerThread, { fingerprint, partition, chunks, file }: CachedPartition): void {
+  const key = { fingerprint, partition }
+  if (chunks !== undefined) thread.post({ type: 'cached', key, at: { chunks } })
+  else if (file !== undefined) {
+    thread.post({ type: 'cached', key, at: { file: file.path, fileBytes: file.sizeBytes } })
   }
 }
 

@@ -1,5 +1,12 @@
 import type { WireError } from '../../base/index.ts'
-import type { PrintedLine, ShuffleLocations, TaskInput, TaskOutcome } from '../../rdd/index.ts'
+import type {
+  KeptContent,
+  KeptKey,
+  PrintedLine,
+  ShuffleLocations,
+  TaskInput,
+  TaskOutcome,
+} from '../../rdd/index.ts'
 
 /**
  * Messages between the peer's main thread and a worker thread. Bytes are transferred, never cloned; streams towards the
@@ -25,6 +32,8 @@ export interface WorkerSettings {
   worker: number
   /** For what tasks have no memory for. */
   spillDirectory: string
+  /** For partitions that are to be kept on disk. */
+  keptDirectory: string
   /** Free space of the disk that such files leave. */
   diskReserveBytes: number
   /** Directory to find packages from that closures name. */
@@ -35,6 +44,9 @@ export interface WorkerSettings {
   suppressedLines: SharedArrayBuffer
 }
 
+/** Where a kept partition is read: the same memory, or the same file, for all workers of the peer. */
+export type KeptAt = { chunks: Uint8Array<SharedArrayBuffer>[] } | { file: string; fileBytes: number }
+
 export type ToWorker =
   /**
    * `plan` comes with the first task of the job that this worker gets. `keptFile` is the name of the file for an output
@@ -42,8 +54,10 @@ export type ToWorker =
    */
   | { type: 'run'; jobId: string; plan: Uint8Array | undefined; input: TaskInput; keptFile: string }
   | { type: 'forget-job'; jobId: string }
-  | { type: 'cached'; fingerprint: string; partition: number; bytes: Uint8Array<SharedArrayBuffer> }
-  | { type: 'uncached'; fingerprint: string; partition: number }
+  | { type: 'cached'; key: KeptKey; at: KeptAt }
+  /** The answer to a `room`. */
+  | { type: 'room-made'; request: number; granted: boolean }
+  | { type: 'uncached'; key: KeptKey }
   /** Before the first task that reads it. */
   | { type: 'broadcast'; id: string; bytes: Uint8Array<SharedArrayBuffer> }
   | { type: 'forget-broadcasts'; ids: string[] }
@@ -61,10 +75,12 @@ export type FromWorker =
   | { type: 'credit'; stream: number; bytes: number }
   /** The reader lost interest. */
   | { type: 'close-stream'; stream: number }
-  | { type: 'keep'; fingerprint: string; partition: number; bytes: Uint8Array<SharedArrayBuffer> }
   /** The running task printed. */
   | { type: 'printed'; lines: PrintedLine[] }
-  /** A cached partition was read. */
-  | { type: 'used'; fingerprint: string; partition: number }
+  | { type: 'fetch-kept'; stream: number; key: KeptKey; holders: readonly string[] }
+  | { type: 'room'; request: number; place: 'memory' | 'disk'; key: KeptKey; bytes: number }
+  | { type: 'keep'; content: KeptContent }
+  /** A cached partition was read, or cannot be. */
+  | { type: 'used'; key: KeptKey; damaged: boolean }
   /** `task` numbers the tasks of the worker. */
   | { type: 'output'; task: number; bytes: Uint8Array }

@@ -3,6 +3,8 @@ import { Worker, type TransferListItem } from 'node:worker_threads'
 import { ShoalError, toWire, type WireError } from '../../base/index.ts'
 import {
   attemptKey,
+  type KeptContent,
+  type KeptKey,
   type PrintedLine,
   type ShuffleLocations,
   type TaskInput,
@@ -32,13 +34,13 @@ export interface WorkerServices {
     reduce: number,
     signal: AbortSignal,
   ): AsyncIterable<{ map: number; bytes: Uint8Array }>
-  keepPartition(
-    worker: WorkerThread,
-    fingerprint: string,
-    partition: number,
-    bytes: Uint8Array<SharedArrayBuffer>,
-  ): void
-  usedPartition(fingerprint: string, partition: number): void
+  keptRoom(task: RunningTask, place: 'memory' | 'disk', key: KeptKey, bytes: number): Promise<boolean>
+  keepPartition(task: RunningTask, content: KeptContent): void
+  usedPartition(key: KeptKey, damaged: boolean): void
+  /** Chunks that another peer keeps. Throws NOT_FOUND when none of the holders has them. */
+  fetchKept(key: KeptKey, holders: readonly string[], signal: AbortSignal): AsyncIterable<Uint8Array>
+  /** No more of it will be asked. */
+  taskOver(task: RunningTask): void
   /** The next bytes of the file that the task saves. */
   writeOutput(task: RunningTask, bytes: Uint8Array): Promise<void>
   /** Lines that a task printed, in order. */
@@ -55,6 +57,10 @@ export interface RunningTask {
 /** Name, among the peer's outputs, of the file of an attempt whose output does not fit into memory. */
 export function keptFileOf({ jobId, input }: RunningTask): string {
   return `${createHash('sha256').update(jobId).digest('hex').slice(0, 16)}-${attemptKey(input.id)}.out`
+}
+
+export function keptFilePrefix(threadId: number): string {
+  return `thread-${threadId}-`
 }
 
 export type ThreadOutcome = TaskOutcome | { type: 'worker-died'; error: WireError }
@@ -85,6 +91,8 @@ export class WorkerThread {
   readonly #suppressedLines = new SharedArrayBuffer(4)
   readonly #broadcasts: WorkerBroadcasts
   readonly #worker: Worker
+  /** Begins the names of its files. */
+  readonly filePrefix: string
   readonly #oldSpaceMb: number
   readonly #plans = new Set<string>()
   readonly #onExit: (thread: WorkerThread) => void
@@ -116,6 +124,7 @@ export class WorkerThread {
       stderr: true,
       execArgv: [],
     })
+    this.filePrefix = keptFilePrefix(this.#worker.threadId)
     // The process may end while workers are idle.
     this.#worker.unref()
     for (const stream of [this.#worker.stdout, this.#worker.stderr]) {
@@ -252,14 +261,23 @@ export class WorkerThread {
           .get(message.stream)
           ?.abort.abort(new ShoalError('CANCELLED', { what: 'a stream nobody reads' }))
         break
+      case 'fetch-kept':
+        if (current !== undefined) {
+          const { stream, key, holders } = message
+          void this.#feed(current, stream, signal => plain(this.#services.fetchKept(key, holders, signal)))
+        }
+        break
+      case 'room':
+        if (current !== undefined) void this.#makeRoom(current, message)
+        break
       case 'keep':
-        this.#services.keepPartition(this, message.fingerprint, message.partition, message.bytes)
+        if (current !== undefined) this.#services.keepPartition(current.task, message.content)
         break
       case 'printed':
         if (current !== undefined) this.#onPrinted(current, message.lines)
         break
       case 'used':
-        this.#services.usedPartition(message.fingerprint, message.partition)
+        this.#services.usedPartition(message.key, message.damaged)
         break
       case 'output':
         if (current !== undefined) {
@@ -307,6 +325,13 @@ export class WorkerThread {
     }
   }
 
+  /** For the task, not the thread: what one was granted that died is free again. */
+  async #makeRoom(current: Current, message: Extract<FromWorker, { type: 'room' }>): Promise<void> {
+    const { request, place, key, bytes } = message
+    const granted = await this.#services.keptRoom(current.task, place, key, bytes)
+    if (this.#current === current) this.post({ type: 'room-made', request, granted })
+  }
+
   async #writeOutput(current: Current, task: number, bytes: Uint8Array): Promise<void> {
     const taken = { type: 'output-taken', task, bytes: bytes.byteLength } as const
     // Behind the end of its attempt it would begin a part file that nobody closes.
@@ -330,6 +355,7 @@ export class WorkerThread {
       outcome.metrics.outputSuppressed = current.suppressed
     }
     this.#current = undefined
+    this.#services.taskOver(current.task)
     current.abort.abort(TASK_ENDED)
     current.done.resolve(outcome)
   }

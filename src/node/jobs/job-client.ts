@@ -10,6 +10,7 @@ import {
   systemClock,
   toWire,
   withDeadline,
+  type AbortOptions,
   type Logger,
 } from '../../base/index.ts'
 import {
@@ -21,6 +22,7 @@ import {
   fetchResult,
   JOB_EVENT_VERSION,
   jobUpdate,
+  listKept,
   partialOf,
   renewLease,
   resultLost,
@@ -32,6 +34,7 @@ import {
   type JobEvent,
   type JobProgress,
   type JobRunner,
+  type KeptReport,
   type PartialResult,
   type Plan,
   type RunOptions,
@@ -355,6 +358,11 @@ export class JobClient implements JobRunner {
     this.#access.callLeader(unpersist, { fingerprints: [...fingerprints] }).catch((error: unknown) => {
       this.#log.debug({ error: toWire(error) }, 'cached partitions stay until their place is needed')
     })
+  }
+
+  async kept(fingerprints: readonly string[], options: AbortOptions = {}): Promise<KeptReport[]> {
+    const { kept } = await this.#access.callLeader(listKept, { fingerprints: [...fingerprints] }, options)
+    return kept.map(({ session: _session, label: _label, ...report }) => report)
   }
 
   #emit(event: JobEvent): void {

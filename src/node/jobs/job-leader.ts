@@ -27,6 +27,7 @@ import {
   JOBS,
   JobTracer,
   jobUpdate,
+  keptBlockId,
   moveRequester,
   NAME_MAX,
   packLocations,
@@ -43,6 +44,7 @@ import {
   type JobRecord,
   type JobProgress,
   type JobSpec,
+  type KeptChange,
   type PackageNeed,
   type Action,
   type Plan,
@@ -53,7 +55,7 @@ import {
 } from '../../rdd/index.ts'
 import { JOB_LEADER } from '../config.ts'
 import { collect, type Deliver } from '../relay.ts'
-import { CachedAt } from './cached-at.ts'
+import { CachedAt, type KeptListing } from './cached-at.ts'
 import { checkExecutors } from './package-check.ts'
 import { DetachedKeeper, partsDirectory, type DetachedPorts } from './detached-keeper.ts'
 
@@ -298,7 +300,7 @@ export class JobLeader {
   tasksEnded(
     peer: PeerId,
     tasks: readonly Omit<Extract<SchedulerEvent, { type: 'task-ended' }>, 'type' | 'peer'>[],
-    kept: { fingerprint: string; partition: number }[],
+    kept: readonly KeptChange[],
   ): void {
     this.keptPartitions(peer, kept)
     // A part may be durable although its attempt failed, when only the answer was lost.
@@ -307,8 +309,15 @@ export class JobLeader {
     this.#stepAll(tasks.map(task => ({ type: 'task-ended', peer, ...task })))
   }
 
-  keptPartitions(peer: PeerId, kept: { fingerprint: string; partition: number }[]): void {
-    for (const { fingerprint, partition } of kept) this.#cachedAt.add(fingerprint, partition, peer)
+  keptPartitions(peer: PeerId, kept: readonly KeptChange[]): void {
+    for (const change of kept) this.#cachedAt.change(peer, change)
+    // A copy may come to a peer after it was told that the session is over.
+    const sessions = new Set(kept.flatMap(({ isGone, session }) => (isGone ? [] : [session])))
+    for (const session of sessions) this.#step({ type: 'session-found', session })
+  }
+
+  keptListing(fingerprints?: readonly string[]): KeptListing[] {
+    return this.#cachedAt.list(fingerprints)
   }
 
   resultTaken(jobId: string, partition: number): void {
@@ -348,6 +357,9 @@ export class JobLeader {
   #specOf(submission: Submission, plan: Plan): JobSpec {
     const { jobId, name, session, requester, accepted } = submission
     const stages = planStages(plan)
+    for (const { cached, fingerprint, label, name } of plan.nodes) {
+      if (cached) this.#cachedAt.describe(fingerprint, name === undefined ? label : `${name} (${label})`)
+    }
     const shuffles: JobSpec['shuffles'] = {}
     const preferred: JobSpec['preferred'] = {}
     const keptAt: JobSpec['keptAt'] = {}
@@ -364,7 +376,11 @@ export class JobLeader {
         const inputs = partitionInputs(plan, stage.root, partition)
         const best: string[] = []
         for (const { fingerprint, partition: index } of inputs.cached) {
-          best.push(...this.#cachedAt.peers(fingerprint, index))
+          const peers = this.#cachedAt.peers(fingerprint, index)
+          if (peers.length === 0) continue
+          const id = keptBlockId({ fingerprint, partition: index })
+          ;(holdersHere[partition] ??= {})[id] = peers
+          best.push(...peers)
         }
         if (best.length > 0) keptHere[partition] = [...best]
         for (const blockId of inputs.blocks) {
@@ -429,7 +445,7 @@ export class JobLeader {
       const { sessions, kept, running, outputs } = inventoryBody.parse(unpack(bytes))
       if (this.#stopped) return
       this.#executors.add(peer)
-      for (const { fingerprint, partition } of kept) this.#cachedAt.add(fingerprint, partition, peer)
+      for (const change of kept) this.#cachedAt.change(peer, change)
       this.#step({ type: 'executor-joined', peer, workers: head.workers })
       this.#step({ type: 'inventory-received', peer, running, outputs })
       for (const [jobId, { requester }] of this.#jobs) {
@@ -504,6 +520,7 @@ export class JobLeader {
         // Said by the tracer; there is nothing to do.
         break
       case 'forget-session':
+        this.#cachedAt.dropSession(effect.session)
         for (const peer of effect.peers)
           this.#tell(peer, forgetSession, { term: this.term, session: effect.session })
         break

@@ -7,6 +7,7 @@ import {
   detachJob,
   fetchPlan,
   JOBS,
+  listKept,
   NAME_MAX,
   partitionsKept,
   renewLease,
@@ -94,6 +95,9 @@ export class JobService {
       this.#required().unpersist(head.fingerprints)
       return {}
     })
+    transport.handle(listKept, ({ head }) => ({
+      kept: this.#required().keptListing(head.fingerprints),
+    }))
     transport.handle(fetchPlan, ({ head }) => ({
       head: {},
       body: bodyOf(this.#required().planOf(head.jobId, head.planHash)),

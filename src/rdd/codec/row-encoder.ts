@@ -25,6 +25,11 @@ export class RowEncoder {
     return this.#encodedBytes + this.#estimate
   }
 
+  /** Bytes of whole batches. */
+  get encodedBytes(): number {
+    return this.#encodedBytes
+  }
+
   append(row: unknown): void {
     const count = this.#count++
     this.#open[count] = row
@@ -50,6 +55,14 @@ export class RowEncoder {
     this.#add(batch, this.#count)
     this.#count = 0
     this.#estimate = 0
+  }
+
+  /** Hands over the whole batches; the open one stays. */
+  take(): Uint8Array {
+    const bytes = joined(this.#chunks, this.#encodedBytes)
+    this.#chunks = []
+    this.#encodedBytes = 0
+    return bytes
   }
 
   /** The encoded bytes; the encoder is empty afterwards. */

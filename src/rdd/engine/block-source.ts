@@ -124,6 +124,18 @@ export function* rowBlocks(bytes: Uint8Array): Generator<Block, void, undefined>
   for (const rows of decodeBatches(bytes)) yield rowsBlock(rows)
 }
 
+/** The same in several pieces, each of whole batches. */
+export function* keptBlocks(chunks: Iterable<Uint8Array>): Generator<Block, void, undefined> {
+  for (const chunk of chunks) yield* rowBlocks(chunk)
+}
+
+/** Chunks are whole batches of rows. */
+export const rowDecoder: ChunkDecoder = {
+  done: false,
+  push: rowBlocks,
+  end: () => [],
+}
+
 /** Arrays of rows as they are made. */
 export function* pulledBlocks(chunks: Iterable<readonly unknown[]>): Generator<Block, void, undefined> {
   for (const rows of chunks) yield rowsBlock(rows)

@@ -3,13 +3,16 @@ import { ShoalError } from '../../base/errors.ts'
 import { decodeBatches, RowEncoder } from '../codec/index.ts'
 import { narrowInputs, type PartitionOf } from '../plan-graph.ts'
 import type { NodeId, PlanNode, TextSplit } from '../plan.ts'
-import type { TaskPorts } from '../task.ts'
+import { MEMORY_LEVEL } from '../storage-level.ts'
+import { keptBlockId, type TaskPorts } from '../task.ts'
 import {
+  keptBlocks,
   lineDecoder,
   pairDecoder,
   pulledBlocks,
   returnedBlocks,
   rowBlocks,
+  rowDecoder,
   type BlockSource,
 } from './block-source.ts'
 import { rangeBlock, rowsBlock, type Block, type SourceShape } from './block.ts'
@@ -19,6 +22,7 @@ import { ENGINE } from './config.ts'
 import { fileInput, type FileReader } from './file-input.ts'
 import { cogrouping, foldingOf, type Folding } from './folding.ts'
 import type { SinkCode } from './fused-loop.ts'
+import { PartitionKeeper } from './kept-rows.ts'
 import { Pipeline, type ResolvedStep, type SinkHooks } from './pipeline.ts'
 import { RowIterator } from './row-iterator.ts'
 import {
@@ -159,7 +163,7 @@ export class BranchRunner {
   async #open(branch: Branch): Promise<BlockSource> {
     const { leaf, partition } = branch
     const node = nodeOf(this.#task.plan, leaf)
-    if (branch.cached) return { kind: 'blocks', blocks: rowBlocks(await this.#cached(leaf, node, partition)) }
+    if (branch.cached) return this.#cached(leaf, node, partition)
     switch (node.op) {
       case 'parallelize': {
         const slice = node.slices[partition]
@@ -192,22 +196,46 @@ export class BranchRunner {
       case 'steps':
       case 'union':
       case 'prune':
+      case 'kept':
         break
     }
     throw invalid(`node ${leaf} (${node.label}) is no source`)
   }
 
-  /** From the cache of this peer, else computed whole and kept there. */
-  async #cached(id: NodeId, node: PlanNode, partition: number): Promise<Uint8Array> {
-    const known = this.#task.ports.cachedPartition(node.fingerprint, partition)
+  /** As it is kept by this peer, else by another; else it is computed whole and kept here. */
+  async #cached(id: NodeId, node: PlanNode, partition: number): Promise<BlockSource> {
+    const { kept } = this.#task.ports
+    const key = { fingerprint: node.fingerprint, partition }
+    const known = await kept.read(key, this.#task.input.holders[keptBlockId(key)] ?? [])
     if (known !== undefined) {
       this.#task.metrics.cacheHits++
-      return known
+      if (Symbol.iterator in known) return { kind: 'blocks', blocks: keptBlocks(known) }
+      const memory = this.#task.holding(operatorName(node))
+      return { kind: 'chunks', chunks: known, decoder: rowDecoder, memory }
     }
-    const encoder = await this.encode(branchOf(this.#task.plan, id, partition, id), 'keep')
-    const bytes = encoder.finish()
-    this.#task.ports.keepPartition(node.fingerprint, partition, bytes)
-    return bytes
+    if (node.op === 'kept') throw lost(node, partition)
+    const keeper = new PartitionKeeper(kept, key, node.level ?? MEMORY_LEVEL, this.#task.spill)
+    try {
+      const branch = branchOf(this.#task.plan, id, partition, id)
+      return { kind: 'blocks', blocks: keptBlocks(await this.#keep(branch, keeper, operatorName(node))) }
+    } catch (error) {
+      keeper.abandon()
+      throw error
+    }
+  }
+
+  async #keep(branch: Branch, keeper: PartitionKeeper, operator: string): Promise<Iterable<Uint8Array>> {
+    const encoder = new RowEncoder()
+    const holding = this.#task.holding(operator)
+    // What is encoded leaves after each slice: its bound is the slice's.
+    const measure = (): void => holding.hold(encoder.heldBytes - holding.bytes)
+    const slice = (): Promise<void> | undefined => keeper.take(encoder)
+    const hooks = { slice, block: this.everyFew(branch, () => encoder.flush(), measure) }
+    const state: EncoderState = { encoder }
+    await this.drive(branch, { name: 'keep', sink: () => encoderSink, state, hooks })
+    const chunks = await keeper.finish(encoder)
+    holding.hold(-holding.bytes)
+    return chunks
   }
 
   #files(node: Node<'files'>, partition: number): BlockSource {
@@ -398,6 +426,17 @@ async function* inTwoLater(
   const more = rest()
   if (more === null) return
   for await (const chunk of more) yield count(chunk)
+}
+
+function lost(node: PlanNode, partition: number): ShoalError<'CHECKPOINT_LOST'> {
+  const operator = operatorName(node)
+  return new ShoalError(
+    'CHECKPOINT_LOST',
+    { partition, operator },
+    `partition ${partition} of the ${operator} is gone with the peers that kept it, and what it was computed from is ` +
+      `forgotten: compute it anew; checkpoint() keeps to mesh files, and persist(StorageLevel.MEMORY_AND_DISK_2) before ` +
+      `localCheckpoint() on two peers`,
+  )
 }
 
 async function* nothing(): AsyncGenerator<never, void, undefined> {}

@@ -84,6 +84,11 @@ export class TaskContext implements PipelineContext {
     return this.#memory.holding(operator)
   }
 
+  /** Files of the attempt. */
+  get spill(): TaskSpill {
+    return this.#spill
+  }
+
   /** What `make` returned for this key the first time in this (job, stage); it gets a name for compiled text. */
   once<T>(key: string, make: (name: string) => T): T {
     const name = `${this.#environment.scope}:${key}`

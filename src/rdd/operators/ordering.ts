@@ -61,7 +61,7 @@ export function filteredByRange(parent: Lineage, lower: unknown, upper: unknown)
   return deferred([parent], label, async probe => {
     const kept = rangesWithin(probe.partitioner(parent), lower, upper)
     if (kept === undefined) return steps(parent, label, [filter], true)
-    const pruned: Lineage = { op: 'prune', label, marks: { cached: false, keptAs: new Set() }, parent, kept }
+    const pruned: Lineage = { op: 'prune', label, marks: { keptAs: new Set() }, parent, kept }
     return steps(pruned, label, [filter])
   })
 }

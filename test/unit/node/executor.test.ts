@@ -47,6 +47,7 @@ beforeEach(async () => {
         throw new Error('no blocks here')
       },
       putPart: () => Promise.reject(new Error('no files here')),
+      copyTargets: () => [],
       deliver: () => Promise.reject(new Error('the requester is away')),
       peers: () => [],
       log: silentLogger,
@@ -58,6 +59,7 @@ beforeEach(async () => {
       outputDirectory: join(directory, 'output'),
       outputBytes: 1_000_000,
       cacheBytes: 1_000_000,
+      cacheDiskBytes: 1_000_000,
       broadcastBytes: 1_000_000,
       taskBytes: 10_000_000,
       tasksBytes: 100_000_000,

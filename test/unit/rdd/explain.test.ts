@@ -70,7 +70,7 @@ describe('explain', () => {
        +-(4) join at job.ts [6]
           |  join at job.ts [5]
           |  mapValues at job.ts [2]
-          |  people partitionBy (shuffle) at job.ts [1] [Memory]
+          |  people partitionBy (shuffle) at job.ts [1] [Memory Serialized 1x Replicated]
           +-(2) parallelize at job.ts [0]
           |  join (shuffle) at job.ts [4]
           +-(3) parallelize at job.ts [3]"

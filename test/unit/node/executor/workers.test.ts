@@ -9,6 +9,7 @@ import {
   encodeRows,
   type DatasetContext,
   type JobRunner,
+  type KeptContent,
   type Plan,
   type PrintedLine,
   type TaskInput,
@@ -40,8 +41,11 @@ async function planOf(action: (context: DatasetContext) => Promise<unknown>): Pr
 const services: WorkerServices = {
   async *readBlock() {},
   async *fetchBuckets() {},
+  keptRoom: () => Promise.resolve(true),
   keepPartition() {},
   usedPartition() {},
+  async *fetchKept() {},
+  taskOver() {},
   writeOutput: () => Promise.resolve(),
   onPrinted() {},
   onConsole() {},
@@ -53,6 +57,7 @@ const SETTINGS: PoolSettings = {
   memoryLimitBytes: 1 << 28,
   memoryBytes: 1 << 28,
   spillDirectory: '/nowhere',
+  keptDirectory: '/nowhere',
   diskReserveBytes: 0,
   packages: '/nowhere',
 }
@@ -66,6 +71,7 @@ function poolOf(overrides: Partial<WorkerServices> = {}, workers = 1, oldSpaceMb
     settings: SETTINGS,
     services: { ...services, ...overrides },
     cached: () => [],
+    onThreadEnd() {},
     log: silentLogger,
   })
   pools.push(pool)
@@ -168,12 +174,11 @@ describe('tasks in threads', () => {
         .cache()
         .collect(),
     )
-    const kept: { fingerprint: string; partition: number; bytes: Uint8Array<SharedArrayBuffer> }[] = []
+    const kept: KeptContent[] = []
     const used: number[] = []
     const overrides: Partial<WorkerServices> = {
-      keepPartition: (_thread, fingerprint, partition, bytes) =>
-        void kept.push({ fingerprint, partition, bytes }),
-      usedPartition: (_fingerprint, partition) => void used.push(partition),
+      keepPartition: (_task, content) => void kept.push(content),
+      usedPartition: ({ partition }) => void used.push(partition),
     }
     const first = await poolOf(overrides).run({ jobId: 's/1', input: inputOf(0) }, plan)
     expect(kept).toHaveLength(1)
@@ -182,7 +187,9 @@ describe('tasks in threads', () => {
       oldSpaceMb: 64,
       settings: SETTINGS,
       services: { ...services, ...overrides },
-      cached: () => kept.map(entry => ({ ...entry, session: 's' })),
+      cached: () =>
+        kept.flatMap(content => ('chunks' in content ? [{ ...content, session: 's', file: undefined }] : [])),
+      onThreadEnd() {},
       log: silentLogger,
     })
     pools.push(other)

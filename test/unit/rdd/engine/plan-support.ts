@@ -2,6 +2,7 @@ import { decodeRows, encodeRows } from '../../../../src/rdd/codec/index.ts'
 import { ShoalError } from '../../../../src/base/errors.ts'
 import { TaskRunner } from '../../../../src/rdd/engine/index.ts'
 import type { Action, FunctionRef, Plan, PlanNode } from '../../../../src/rdd/plan.ts'
+import { MemoryKept } from '../../../../src/rdd/memory-kept.ts'
 import { MemorySpill } from '../../../../src/rdd/memory-spill.ts'
 import type { SpillFile, TaskInput, TaskOutcome, TaskPorts } from '../../../../src/rdd/task.ts'
 
@@ -61,7 +62,7 @@ export interface PortOptions {
 export class MemoryPorts implements TaskPorts {
   readonly memoryLimitBytes: number
   readonly cancelled: () => boolean
-  readonly kept = new Map<string, Uint8Array>()
+  readonly kept = new MemoryKept()
   /** By shuffle node, then map partition. */
   readonly outputs = new Map<number, { bytes: Uint8Array; offsets: number[] }[]>()
   readonly written: Uint8Array[] = []
@@ -94,14 +95,6 @@ export class MemoryPorts implements TaskPorts {
     for (const [map, output] of (this.outputs.get(node) ?? []).entries()) {
       yield { map, bytes: output.bytes.subarray(output.offsets[reduce], output.offsets[reduce + 1]) }
     }
-  }
-
-  cachedPartition(fingerprint: string, partition: number): Uint8Array | undefined {
-    return this.kept.get(`${fingerprint}/${partition}`)
-  }
-
-  keepPartition(fingerprint: string, partition: number, bytes: Uint8Array): void {
-    this.kept.set(`${fingerprint}/${partition}`, bytes)
   }
 
   reserveMemory(totalBytes: number): boolean {
