@@ -116,7 +116,7 @@ export class Scheduler {
         this.#onRenewed(event, nowMs)
         break
       case 'session-found':
-        if (!this.#leases.has(event.session)) this.#leases.set(event.session, nowMs + SCHEDULER.leaseMs)
+        this.#onSessionFound(event.session, nowMs)
         break
       case 'tick':
         this.#onTick(nowMs)
@@ -257,6 +257,7 @@ export class Scheduler {
     executor.running.delete(`${jobId} ${key}`)
     // A map output is worth keeping even when its job is over: it belongs to the session.
     if (outcome.type === 'map-output') {
+      this.#onSessionFound(outcome.shuffle.slice(0, outcome.shuffle.lastIndexOf('/')), nowMs)
       this.#addOutput(outcome.shuffle, id.partition, peer, outcome.checksum)
     }
     const job = this.#jobs.get(jobId)
@@ -487,6 +488,11 @@ export class Scheduler {
     }
   }
 
+  /** Something is kept for it, whose end somebody has to say: a task may go on after its session was forgotten. */
+  #onSessionFound(session: string, nowMs: number): void {
+    if (!this.#leases.has(session)) this.#leases.set(session, nowMs + SCHEDULER.leaseMs)
+  }
+
   #onTick(nowMs: number): void {
     for (const [session, untilMs] of this.#leases) if (untilMs <= nowMs) this.#endSession(session)
     for (const [key, orphan] of this.#orphans) {
@@ -624,7 +630,7 @@ export class Scheduler {
     }
     for (let each = elsewhere.shift(); each !== undefined; each = elsewhere.shift()) {
       // It may be in the queue twice, when it has failed before.
-      if (each.task.running.size > 0 || this.#waitsForKept(job, each, nowMs)) continue
+      if (each.task.running.size > 0 || this.waitsForKept(job, each, nowMs)) continue
       const peer = this.#roomiest(this.#executors.keys(), each.task, roomOf)
       if (peer !== undefined) return { ...each, peer }
     }
@@ -632,7 +638,7 @@ export class Scheduler {
   }
 
   /** Computing a kept partition again costs more than a moment's wait, as long as its peers get on with their work. */
-  #waitsForKept(job: JobState, { stage, task }: Waiting, nowMs: number): boolean {
+  protected waitsForKept(job: JobState, { stage, task }: Waiting, nowMs: number): boolean {
     if (nowMs - job.nearMs >= SCHEDULER.localityWaitMs) return false
     const failedOn = this.#failedOn(task)
     return job.keptAt(stage, task).some(peer => this.#executors.has(peer) && !failedOn.has(peer))

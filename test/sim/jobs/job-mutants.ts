@@ -1,3 +1,4 @@
+import type { JobState, Waiting } from '../../../src/rdd/job-state.ts'
 import type { OutputRegistry } from '../../../src/rdd/output-registry.ts'
 import { Scheduler } from '../../../src/rdd/scheduler.machine.ts'
 import type { SchedulerEvent } from '../../../src/rdd/scheduler-types.ts'
@@ -86,4 +87,29 @@ export const JOB_MUTANTS: Record<string, { mutant: () => JobMutant; harm: RegExp
     harm: /did not end/,
   },
   'obeys a leader of an earlier term': { mutant: () => ({ obeysAnybody: true }), harm: /obeys term/ },
+  'begins what acts on the world outside a second time, beside an attempt that runs': {
+    mutant: () => ({
+      told: event =>
+        event.type === 'job-submitted' ? [{ ...event, job: { ...event.job, runsOnce: false } }] : [event],
+    }),
+    harm: /acts twice/,
+  },
+  'waits for ever for a peer that kept a partition': {
+    mutant: () => ({
+      scheduler: class extends Scheduler {
+        protected override waitsForKept(job: JobState, { stage, task }: Waiting): boolean {
+          return job.keptAt(stage, task).length > 0
+        }
+      },
+    }),
+    harm: /did not end/,
+  },
+  'takes a kept partition for there that is lost': {
+    mutant: () => ({ trustsWhatWasKept: true }),
+    harm: /is \d+, not \d+/,
+  },
+  'commits an output anew each time that it has no answer': {
+    mutant: () => ({ winnerOf: (jobId, tries) => `${jobId}, try ${tries}` }),
+    harm: /is not committed: ALREADY_COMMITTED/,
+  },
 }

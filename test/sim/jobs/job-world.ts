@@ -6,6 +6,7 @@ import type { Trace } from '../trace.ts'
 import { VirtualTime } from '../virtual-time.ts'
 import { JobNetwork } from './job-network.ts'
 import { SimLeader } from './sim-leader.ts'
+import { SimOutputs } from './sim-outputs.ts'
 import { SimPeer } from './sim-peer.ts'
 import { SimRequester } from './sim-requester.ts'
 
@@ -21,6 +22,10 @@ export interface JobMutant {
   tellsNobodyOfMoves?: boolean
   /** The requester does not tell the leader so. */
   movesInSilence?: boolean
+  /** An executor takes what it has ever kept for there. */
+  trustsWhatWasKept?: boolean
+  /** What names the attempt at committing an output, so that only one of its copies counts. */
+  winnerOf?: (jobId: string, tries: number) => string
 }
 
 /** Between the death of a leader and the next one that serves. */
@@ -41,6 +46,9 @@ export class JobWorld {
   readonly mutant: JobMutant
   readonly peers: SimPeer[]
   readonly requester: SimRequester
+  readonly outputs = new SimOutputs()
+  /** Attempts begun beside another one at the same task. */
+  speculated = 0
   /** The latest that was elected. */
   leader: { term: number; peer: SimPeer } | undefined
   /** `<jobId> <term>`: its leader was told that the job is over. */

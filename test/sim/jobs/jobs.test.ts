@@ -31,6 +31,7 @@ describe('simulated jobs on 1 to 5 peers', () => {
     expect(sum(({ jobs }) => jobs)).toBeGreaterThan(300)
     expect(sum(({ done }) => done) / sum(({ jobs }) => jobs)).toBeGreaterThan(0.6)
     expect(sum(({ failed }) => failed)).toBeGreaterThan(20)
+    expect(sum(({ speculated }) => speculated)).toBeGreaterThan(20)
   })
 
   for (const [name, { mutant, harm }] of Object.entries(JOB_MUTANTS)) {

@@ -12,6 +12,8 @@ export interface JobSeedResult {
   jobs: number
   done: number
   failed: number
+  /** Second attempts at slow tasks. */
+  speculated: number
   failure: Error | undefined
   trace: readonly string[]
 }
@@ -22,6 +24,8 @@ const PROFILES: Record<string, Partial<Record<Act, number>>> = {
   calm: { begin: 1 },
   executors: { crash: 3, start: 4, begin: 2 },
   leaders: { 'crash-leader': 2, depose: 2, start: 3, begin: 2 },
+  /** Map outputs that change are lost often enough for it to matter. */
+  whims: { crash: 4, start: 4, begin: 4 },
   links: { cut: 3, close: 3, begin: 2 },
   everything: { crash: 2, 'crash-leader': 1, start: 4, depose: 1, cut: 2, close: 2, cancel: 1, begin: 3 },
 }
@@ -59,6 +63,7 @@ export function runJobSeed(
     jobs: jobs.length,
     done: jobs.filter(({ state }) => state === 'done').length,
     failed: jobs.filter(({ state }) => state === 'failed').length,
+    speculated: world.speculated,
     failure,
     trace: trace.lines,
   }
@@ -75,6 +80,7 @@ function run(world: JobWorld, seed: number): void {
     const slow = random.next() * 0.2
     world.network.faults = { duplication: random.next() * 0.1, slow, maxMs: 10, slowMs: 600 }
   }
+  if (profile === 'whims') world.requester.whims = 0.6
   const acts = Object.entries(weights).flatMap(([act, weight]) => new Array<Act>(weight).fill(act as Act))
   const troubleMs = 4_000 + below(random, 10_000)
   const jobsMax = 2 + below(random, 8)

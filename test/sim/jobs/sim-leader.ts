@@ -1,4 +1,6 @@
+import { CachedAt } from '../../../src/node/jobs/cached-at.ts'
 import { SCHEDULER } from '../../../src/rdd/config.ts'
+import { partitionInputs } from '../../../src/rdd/partition-inputs.ts'
 import type { Plan } from '../../../src/rdd/plan.ts'
 import { planStages } from '../../../src/rdd/planner.ts'
 import { Scheduler } from '../../../src/rdd/scheduler.machine.ts'
@@ -6,7 +8,7 @@ import type { JobSpec, SchedulerEffect, SchedulerEvent } from '../../../src/rdd/
 import { attemptKey, type TaskId } from '../../../src/rdd/task.ts'
 import { check } from '../check.ts'
 import type { JobWorld } from './job-world.ts'
-import type { Place, SimPeer } from './sim-peer.ts'
+import type { Kept, Place, SimPeer } from './sim-peer.ts'
 
 const TICK_MS = 500
 
@@ -18,9 +20,10 @@ export class SimLeader {
   readonly #peer: SimPeer
   readonly #plans = new Map<string, Plan>()
   readonly #places = new Map<string, Place>()
+  readonly #keptAt = new CachedAt()
   readonly #executors = new Set<SimPeer>()
   readonly #asking = new Set<SimPeer>()
-  /** Attempts that were given to an executor and have not been reported, for mutants. */
+  /** Attempts that were given to an executor, or found there, and have not been reported. */
   readonly #handed = new Map<string, { peer: string; jobId: string; id: TaskId }>()
   #stopped = false
 
@@ -59,14 +62,54 @@ export class SimLeader {
       shuffles[sink.node] = { key, maps: partitions.length }
     }
     const requester = { client: 'requester', relay: 'requester', epoch: 0 }
-    const fixed = { jobId, name: jobId, session, requester, stages, shuffles, accepted, runsOnce: false }
-    this.step({ type: 'job-submitted', job: { ...fixed, preferred: {}, keptAt: {}, holders: {} } })
+    const keptAt: JobSpec['keptAt'] = {}
+    for (const { id, root, partitions } of stages) {
+      const here: Record<number, string[]> = (keptAt[id] = {})
+      for (const partition of partitions) {
+        const { cached } = partitionInputs(plan, root, partition)
+        const peers = cached.flatMap(each => this.#keptAt.peers(each.fingerprint, each.partition))
+        if (peers.length > 0) here[partition] = peers
+      }
+    }
+    const runsOnce = plan.action.kind === 'forEach'
+    const fixed = { jobId, name: jobId, session, requester, stages, shuffles, accepted, runsOnce }
+    this.step({ type: 'job-submitted', job: { ...fixed, preferred: keptAt, keptAt, holders: {} } })
+  }
+
+  hearKept(peer: SimPeer, kept: readonly Kept[]): true {
+    if (this.#executors.has(peer))
+      for (const { fingerprint, partition } of kept) this.#keptAt.add(fingerprint, partition, peer.name)
+    return true
   }
 
   #tellMoved(peer: SimPeer, jobId: string): void {
     if (this.#world.mutant.tellsNobodyOfMoves === true) return
     const place = this.#places.get(jobId)!
     if (place.epoch > 0) this.#tell(peer.name, executor => executor.moveRequester(this.term, jobId, place))
+  }
+
+  /** What acts on the world outside is begun again only when nothing is heard any more of the attempt before. */
+  #checkAlone(jobId: string, id: TaskId): void {
+    const [other] = this.#attemptsAt(jobId, id)
+    check(
+      other === undefined,
+      `${jobId} ${id.stage}.${id.partition} acts twice: it runs at ${other?.peer} and begins again`,
+    )
+  }
+
+  /** Those that run, as far as this leader knows. */
+  #attemptsAt(jobId: string, { stage, partition }: TaskId): { peer: string }[] {
+    return [...this.#handed.values()].filter(
+      handed =>
+        handed.jobId === jobId &&
+        handed.id.stage === stage &&
+        handed.id.partition === partition &&
+        this.#executors.has(this.#world.peer(handed.peer)!),
+    )
+  }
+
+  #hand(peer: string, jobId: string, id: TaskId): void {
+    this.#handed.set(`${jobId} ${attemptKey(id)}`, { peer, jobId, id })
   }
 
   handedTo(peer: string): { jobId: string; id: TaskId }[] {
@@ -105,11 +148,13 @@ export class SimLeader {
       this.#peer,
       peer,
       () => peer.inventory(this.term),
-      ({ workers, running, outputs, sessions }) => {
+      ({ workers, running, outputs, sessions, kept }) => {
         this.#asking.delete(peer)
         if (this.#stopped) return
         this.#executors.add(peer)
         this.step({ type: 'executor-joined', peer: peer.name, workers })
+        this.hearKept(peer, kept)
+        for (const { jobId, id } of running) this.#hand(peer.name, jobId, id)
         this.step({ type: 'inventory-received', peer: peer.name, running, outputs })
         for (const jobId of this.#places.keys()) this.#tellMoved(peer, jobId)
         for (const session of sessions) this.step({ type: 'session-found', session })
@@ -120,7 +165,9 @@ export class SimLeader {
 
   #forget(peer: SimPeer): void {
     this.#executors.delete(peer)
+    this.#keptAt.dropPeer(peer.name)
     this.step({ type: 'executor-gone', peer: peer.name })
+    for (const [key, handed] of this.#handed) if (handed.peer === peer.name) this.#handed.delete(key)
   }
 
   #perform(effect: SchedulerEffect): void {
@@ -137,13 +184,13 @@ export class SimLeader {
           effect.tasks.length <= SCHEDULER.queueDepthMax * peer.workers,
           `${effect.tasks.length} tasks at once for ${peer.workers} workers`,
         )
-        for (const { id } of effect.tasks)
-          this.#handed.set(`${effect.jobId} ${attemptKey(id)}`, {
-            peer: effect.peer,
-            jobId: effect.jobId,
-            id,
-          })
         const plan = this.#plans.get(effect.jobId)!
+        if (plan.action.kind === 'forEach' && effect.stage.sink.kind === 'result')
+          for (const { id } of effect.tasks) this.#checkAlone(effect.jobId, id)
+        for (const { id } of effect.tasks) {
+          if (this.#attemptsAt(effect.jobId, id).length > 0) this.#world.speculated += 1
+          this.#hand(effect.peer, effect.jobId, id)
+        }
         network.call(
           this.#peer,
           peer,
@@ -156,6 +203,7 @@ export class SimLeader {
         break
       }
       case 'cancel-tasks':
+        for (const id of effect.ids) this.#handed.delete(`${effect.jobId} ${attemptKey(id)}`)
         this.#tell(effect.peer, peer => peer.cancelTasks(this.term, effect.jobId, effect.ids))
         break
       case 'forget-job':
@@ -179,6 +227,7 @@ export class SimLeader {
         if (mutant.acceptsTwice !== true) requester.leaderSaysDone(effect.jobId)
         break
       case 'progress':
+      case 'nondeterministic':
         break
     }
   }

@@ -4,7 +4,7 @@ import type { EndedOutcome, SchedulerEffect, SealedOutput } from '../../../src/r
 import { attemptKey, type TaskId } from '../../../src/rdd/task.ts'
 import { check } from '../check.ts'
 import type { End } from './job-network.ts'
-import { bucketOf, valueOf } from './job-plans.ts'
+import { bucketOf, valueOf, type ReadBucket } from './job-plans.ts'
 import type { JobWorld } from './job-world.ts'
 import type { SimLeader } from './sim-leader.ts'
 
@@ -16,6 +16,14 @@ interface Task {
   run: RunTasks
   plan: Plan
   cancelled: boolean
+  durationMs: number
+  /** Cached partitions that it has computed. */
+  kept: Kept[]
+}
+
+export interface Kept {
+  fingerprint: string
+  partition: number
 }
 
 /** Where the requester is to be found. */
@@ -34,10 +42,13 @@ export interface Inventory {
   running: { jobId: string; id: TaskId }[]
   outputs: SealedOutput[]
   sessions: string[]
+  kept: Kept[]
 }
 
 const REPORT_AGAIN_MS = 250
 const OFFER_AGAIN_MS = 300
+/** Share of kept partitions that have gone when they are wanted: others needed the room. */
+const EVICTED = 0.1
 const METRICS = {
   recordsRead: 0,
   bytesRead: 0,
@@ -65,6 +76,10 @@ export class SimPeer implements End {
   #running = new Map<string, Task>()
   #busy = 0
   #store = new Map<string, Sealed>()
+  /** Cached partitions: a copy here is only a matter of speed. */
+  readonly #kept = new Map<string, Kept & { value: number }>()
+  /** What was kept in any life, for mutants. */
+  readonly #everKept = new Set<string>()
   /** Job → where its requester was said to be. */
   readonly #places = new Map<string, Place>()
   #fence = 0
@@ -104,6 +119,7 @@ export class SimPeer implements End {
     this.#running = new Map()
     this.#busy = 0
     this.#store = new Map()
+    this.#kept.clear()
     this.#fence = 0
     this.#heard = 0
     this.#forgotten.clear()
@@ -138,6 +154,7 @@ export class SimPeer implements End {
         ...(shuffle === undefined ? {} : { shuffle }),
       })),
       sessions: [...new Set(Array.from(this.#store.values(), ({ session }) => session))],
+      kept: Array.from(this.#kept.values(), ({ fingerprint, partition }) => ({ fingerprint, partition })),
     }
   }
 
@@ -149,7 +166,7 @@ export class SimPeer implements End {
       if (this.#running.has(key)) continue
       const forgotten = this.#forgotten.get(run.jobId)
       check(forgotten === undefined || term > forgotten, `${run.jobId} was forgotten here, and begins again`)
-      const task = { jobId: run.jobId, id, run, plan, cancelled: false }
+      const task = { jobId: run.jobId, id, run, plan, cancelled: false, durationMs: 0, kept: [] }
       this.#running.set(key, task)
       this.#queue.push(task)
     }
@@ -186,6 +203,7 @@ export class SimPeer implements End {
   forgetSession(term: number, session: string): true | undefined {
     if (!this.#obey(term)) return undefined
     for (const [key, sealed] of this.#store) if (sealed.session === session) this.#store.delete(key)
+    this.#kept.clear()
     return true
   }
 
@@ -241,7 +259,11 @@ export class SimPeer implements End {
       if (task === undefined) return
       this.#busy += 1
       const { life } = this
-      const durationMs = random.next() < 0.1 ? 2_000 * random.next() : 10 + 300 * random.next()
+      // One in thirty is a straggler, and one in three so short that many are queued at once.
+      const kind = random.next()
+      const durationMs =
+        kind < 0.03 ? 1_000 + 6_000 * random.next() : kind < 0.33 ? 0 : 10 + 300 * random.next()
+      task.durationMs = durationMs
       time.after(durationMs, () => {
         if (this.life === life) this.#finish(task)
       })
@@ -263,7 +285,11 @@ export class SimPeer implements End {
     const { sink } = task.run.stage
     const sizeBytes = 8
     const session = requester.session
-    const common = { jobId, id, checksum: made, sizeBytes, session, value: made }
+    const metrics = { ...METRICS, durationMs: task.durationMs }
+    const saves = sink.kind === 'result' && task.plan.action.kind === 'saveText'
+    const value = saves ? this.#world.outputs.write(this.#world.time.nowMs, made) : made
+    const common = { jobId, id, checksum: made, sizeBytes, session, value }
+    if (task.kept.length > 0) this.#tellKept(task.kept)
     if (sink.kind === 'shuffle') {
       const shuffle = `${session}/${task.plan.nodes[sink.node]!.fingerprint}`
       this.#store.set(`m ${shuffle} ${id.partition}`, {
@@ -271,11 +297,12 @@ export class SimPeer implements End {
         shuffle: { key: shuffle, map: id.partition },
       })
       this.#running.delete(`${jobId} ${attemptKey(id)}`)
-      this.#report(jobId, id, { type: 'map-output', shuffle, checksum: made, sizeBytes, metrics: METRICS })
+      this.#report(jobId, id, { type: 'map-output', shuffle, checksum: made, sizeBytes, metrics })
       return
     }
-    this.#store.set(resultKey(jobId, id.partition), common)
-    const inline = random.next() < 0.6 ? made : undefined
+    // The result of a job that ended meanwhile would stay for ever.
+    if (this.#places.has(jobId)) this.#store.set(resultKey(jobId, id.partition), common)
+    const inline = random.next() < 0.6 ? value : undefined
     const settled = (accepted: boolean): void => {
       if (accepted) this.#store.delete(resultKey(jobId, id.partition))
       this.#running.delete(`${jobId} ${attemptKey(id)}`)
@@ -285,7 +312,7 @@ export class SimPeer implements End {
         sizeBytes,
         rows: 1,
         accepted,
-        metrics: METRICS,
+        metrics,
       } as const
       this.#report(jobId, id, outcome)
     }
@@ -347,19 +374,53 @@ export class SimPeer implements End {
     if (fault === 'kills the worker')
       return { type: 'worker-died', error: { code: 'TASK_OOM', message: 'out of memory', details: {} } }
     let missing: { node: NodeId; map: number; peer: string } | undefined
-    const value = valueOf(plan, run.stage.root, id.partition, (node, map, reduce) => {
+    const read: ReadBucket = (node, map, reduce) => {
       const locations = run.shuffles.find(each => each.node === node)!
       const holder = this.#world.peer(locations.peers[map]!)!
       const reached = this.#world.network.reaches(this, holder)
       const bucket = reached ? holder.bucket(locations.shuffle, map, reduce) : undefined
       if (bucket === undefined) missing ??= { node, map, peer: holder.name }
       return bucket ?? 0
+    }
+    const value = valueOf(plan, run.stage.root, id.partition, read, (node, partition, compute) => {
+      const kept = this.#keptValue(plan.nodes[node]!.fingerprint, partition)
+      if (kept !== undefined) return kept
+      const value = compute()
+      if (missing === undefined) this.#keep(task, plan.nodes[node]!.fingerprint, partition, value)
+      return value
     })
     if (missing === undefined) {
       return run.stage.sink.kind === 'shuffle' ? this.#world.requester.whim(task.jobId, id, value) : value
     }
     const error: WireError = { code: 'FETCH_FAILED', message: 'map output is gone', details: { ...missing } }
     return { type: 'failed', error, fetch: missing }
+  }
+
+  #keptValue(fingerprint: string, partition: number): number | undefined {
+    const { random, mutant } = this.#world
+    const key = `${fingerprint} ${partition}`
+    if (this.#kept.has(key) && random.next() < EVICTED) this.#kept.delete(key)
+    const there = this.#kept.get(key)?.value
+    return there === undefined && mutant.trustsWhatWasKept === true && this.#everKept.has(key) ? 0 : there
+  }
+
+  #keep(task: Task, fingerprint: string, partition: number, value: number): void {
+    this.#kept.set(`${fingerprint} ${partition}`, { fingerprint, partition, value })
+    this.#everKept.add(`${fingerprint} ${partition}`)
+    task.kept.push({ fingerprint, partition })
+  }
+
+  /** A hint: told once. */
+  #tellKept(kept: readonly Kept[]): void {
+    const leader = this.#view?.peer
+    if (leader === undefined) return
+    this.#world.network.call(
+      this,
+      leader,
+      () => leader.leading?.hearKept(this, kept),
+      () => {},
+      () => {},
+    )
   }
 
   /** To whoever leads, until somebody who does has heard it. */

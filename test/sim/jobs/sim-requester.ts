@@ -1,6 +1,6 @@
-import { below, pick, type ErrorCode, type WireError } from '../../../src/base/index.ts'
+import { below, pick, type ErrorCode, type Random, type WireError } from '../../../src/base/index.ts'
 import { SCHEDULER } from '../../../src/rdd/config.ts'
-import type { Plan } from '../../../src/rdd/plan.ts'
+import type { Action, Plan } from '../../../src/rdd/plan.ts'
 import { planStages } from '../../../src/rdd/planner.ts'
 import type { TaskId } from '../../../src/rdd/task.ts'
 import { check } from '../check.ts'
@@ -16,7 +16,10 @@ interface Job {
   jobId: string
   plan: Plan
   expected: Map<number, number>
+  /** The number that came, or that of the part file. */
   accepted: Map<number, number>
+  /** Tries to make the parts of a saved dataset visible. */
+  commits: number
   /** Sealed results that could not be fetched, and from whom. */
   lost: Map<number, SimPeer>
   state: 'open' | 'done' | 'failed' | 'cancelled'
@@ -30,6 +33,8 @@ interface Job {
 }
 
 const RETRY_MS = 200
+/** Draws a job with a map output that changes. */
+const WHIM_CHANCE = 0.8
 /** A sealed result waits until the consumer gets to it. */
 const CONSUMER_MS = 400
 
@@ -40,6 +45,8 @@ export class SimRequester implements End {
   life = 1
   alive = true
   readonly jobs = new Map<string, Job>()
+  /** Share of jobs with a map output that is never the same, and nothing else special; beside those that begin() draws. */
+  whims = 0
   readonly #world: JobWorld
   /** Tasks that have killed a worker for no reason of their own. */
   readonly #unlucky = new Set<string>()
@@ -98,22 +105,26 @@ export class SimRequester implements End {
   begin(): void {
     const { random } = this.#world
     const jobId = `${this.session}/${this.jobs.size + 1}`
-    const chance = random.next()
+    const chance = random.next() < this.whims ? WHIM_CHANCE : random.next()
     const known = chance < 0.3 ? pick(random, this.#plans) : undefined
-    const plan = known ?? randomPlan(random, `plan${this.jobs.size}`)
+    const kind = chance > 0.93 ? 'kills the worker' : chance > 0.85 ? 'error' : 'changes'
+    const drawn = known ?? randomPlan(random, `plan${this.jobs.size}`, chance <= 0.78 || kind !== 'changes')
     let fault: Job['fault']
     if (chance > 0.78) {
-      const stage = pick(random, planStages(plan))!
-      const partition = pick(random, stage.partitions)!
-      const kind = chance > 0.93 ? 'kills the worker' : chance > 0.85 ? 'error' : 'changes'
-      fault = { kind, stage: stage.id, partition }
-    } else this.#plans.push(plan)
+      // One in which there is a task that can go wrong; a result that changes does no harm.
+      const stages = planStages(drawn).filter(({ partitions }) => partitions.length > 0)
+      const maps = stages.filter(({ sink }) => sink.kind === 'shuffle')
+      const stage = pick(random, kind === 'changes' && maps.length > 0 ? maps : stages)!
+      fault = { kind, stage: stage.id, partition: pick(random, stage.partitions)! }
+    } else this.#plans.push(drawn)
+    const plan = { ...drawn, action: randomAction(random, jobId) }
     const expected = oracle(plan)
     const job: Job = {
       jobId,
       plan,
       expected,
       accepted: new Map(),
+      commits: 0,
       lost: new Map(),
       state: 'open',
       fault,
@@ -122,7 +133,10 @@ export class SimRequester implements End {
       error: undefined,
     }
     this.jobs.set(jobId, job)
-    this.#world.note(this.name, `begin ${jobId}: ${plan.nodes.map(({ op }) => op).join(' ')}`)
+    this.#world.note(
+      this.name,
+      `begin ${jobId}: ${plan.nodes.map(({ op }) => op).join(' ')} ${plan.action.kind}`,
+    )
     this.#submit(job)
   }
 
@@ -204,8 +218,9 @@ export class SimRequester implements End {
   /** Every job has come to the end that it deserves. */
   verify(): void {
     for (const job of this.jobs.values()) {
-      const { jobId, state, fault, error, accepted, expected } = job
+      const { jobId, state, fault, error, accepted, expected, plan } = job
       if (state === 'cancelled') continue
+      if (plan.action.kind === 'saveText') this.#verifyOutput(job, plan.action.path)
       if (fault?.kind === 'changes') {
         check(
           state === 'done' || error?.code === 'TASK_NONDETERMINISTIC',
@@ -221,6 +236,17 @@ export class SimRequester implements End {
       )
       check(state !== 'done' || accepted.size === expected.size, `${jobId} is done without all results`)
     }
+  }
+
+  /** All parts of a job that is done, each once and in order, and nothing of one that failed. */
+  #verifyOutput({ jobId, state, accepted, expected }: Job, path: string): void {
+    const { outputs } = this.#world
+    const right = [...expected.keys()].map(partition => outputs.valueOf(accepted.get(partition) ?? -1))
+    const there = outputs.read(path)?.join()
+    check(
+      there === (state === 'done' ? right.join() : undefined),
+      `${jobId} is ${state} and has saved ${there}`,
+    )
   }
 
   #pull(job: Job, partition: number, executor: SimPeer, tries = 1): void {
@@ -258,27 +284,63 @@ export class SimRequester implements End {
   #accept(job: Job, partition: number, value: number): void {
     check(!job.accepted.has(partition), `partition ${partition} of ${job.jobId} is accepted twice`)
     const right = job.expected.get(partition)
+    const came = this.#contentOf(job, value)
     check(
-      value === right || job.fault?.kind === 'changes',
-      `partition ${partition} of ${job.jobId} is ${value}, not ${right}`,
+      came === right || job.fault?.kind === 'changes',
+      `partition ${partition} of ${job.jobId} is ${came}, not ${right}`,
     )
     job.accepted.set(partition, value)
     job.lost.delete(partition)
     if (job.accepted.size < job.expected.size) return
-    job.state = 'done'
     this.#verifyWhim(job)
+    if (job.plan.action.kind === 'saveText') this.#commit(job, job.plan.action.path)
+    else this.#done(job)
+  }
+
+  #contentOf(job: Job, value: number): number | undefined {
+    return job.plan.action.kind === 'saveText' ? this.#world.outputs.valueOf(value) : value
+  }
+
+  #done(job: Job): void {
+    job.state = 'done'
     this.#world.note(this.name, `${job.jobId} done`)
     this.#tellEnd(job)
   }
 
+  /** Makes all parts visible at once. Tried again until somebody who leads has answered. */
+  #commit(job: Job, path: string): void {
+    const { outputs, time, mutant } = this.#world
+    const parts = [...job.expected.keys()].map(partition => job.accepted.get(partition)!)
+    let answer: ReturnType<typeof outputs.commit> | undefined
+    this.#toLeader(
+      () => {
+        job.commits += 1
+        const winner = mutant.winnerOf?.(job.jobId, job.commits) ?? job.jobId
+        answer = outputs.commit(path, winner, parts, time.nowMs)
+      },
+      () => job.state === 'open',
+      () => {
+        if (job.state !== 'open') return
+        check(
+          answer?.ok === true,
+          `${job.jobId} is not committed: ${answer?.ok === false ? answer.error.code : ''}`,
+        )
+        this.#done(job)
+      },
+    )
+  }
+
   /** However often the map output changed: all results come from one and the same. What a leader has seen, the next one cannot know. */
-  #verifyWhim({ jobId, plan, accepted, fault, nonces, term }: Job): void {
+  #verifyWhim(job: Job): void {
+    const { jobId, plan, accepted, fault, nonces, term } = job
     if (fault?.kind !== 'changes' || term !== this.#world.leader?.term) return
     const { sink } = planStages(plan)[fault.stage]!
     if (sink.kind !== 'shuffle') return
     const isOfOne = nonces.some(nonce => {
       const expected = oracle(plan, { shuffle: sink.node, map: fault.partition, nonce })
-      return [...accepted].every(([partition, value]) => expected.get(partition) === value)
+      return [...accepted].every(
+        ([partition, value]) => expected.get(partition) === this.#contentOf(job, value),
+      )
     })
     check(isOfOne, `${jobId} has results of different computations of one map output`)
   }
@@ -362,4 +424,11 @@ export class SimRequester implements End {
       this.attached,
     )
   }
+}
+
+/** Most collect; some act on the world outside, and some write files. */
+function randomAction(random: Random, jobId: string): Action {
+  const chance = random.next()
+  if (chance < 0.15) return { kind: 'forEach', fn: { kind: 'builtin', name: 'zip' } }
+  return chance < 0.35 ? { kind: 'saveText', path: `/saved/${jobId}` } : { kind: 'collect' }
 }

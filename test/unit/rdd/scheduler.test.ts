@@ -512,6 +512,20 @@ describe('leases', () => {
   })
 })
 
+describe('a map output of a session that is over', () => {
+  test('is forgotten too: the task went on after its session was', () => {
+    const scene = new Scene(1, PEERS)
+    const job = jobOf({ stages: [1, 1] })
+    const { peer, id } = startOf(scene.submit(job), 0, 0)
+    scene.tickAt(SCHEDULER.leaseMs)
+    expect(typesOf(scene.ended(peer, id, mapOutputOf(job, id)))).toEqual([])
+    expect(typesOf(scene.tickAt(2 * SCHEDULER.leaseMs - 1))).toEqual([])
+    expect(scene.tickAt(2 * SCHEDULER.leaseMs)).toEqual([
+      { type: 'forget-session', session: 's', peers: ['a', 'b'] },
+    ])
+  })
+})
+
 describe('a new leader', () => {
   const job = jobOf({ stages: [2, 2] })
   const before = { running: [], outputs: [] }
