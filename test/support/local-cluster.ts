@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { LinkTable, TcpProxy } from '../../src/chaos/index.ts'
 import { attach, readMeshKey, type Mesh, type PeerStatus } from '../../src/node/index.ts'
+import type { TaskOutput } from '../../src/rdd/index.ts'
 import type { Namespaces } from './namespaces.ts'
 import { PeerProcess, type PeerPlace } from './peer-process.ts'
 import type { PeerSettings } from './peer-settings.ts'
@@ -166,7 +167,7 @@ export class LocalCluster implements AsyncDisposable {
 
   /** @param options `waitMs: 0`: a client that passes on what its peer says, instead of asking again quietly. */
   async connectWith(
-    options: { waitMs?: number },
+    options: { waitMs?: number; onTaskOutput?: (output: TaskOutput) => void },
     ...chosen: readonly (PeerProcess | undefined)[]
   ): Promise<Mesh> {
     const named = chosen.filter(peer => peer !== undefined)
