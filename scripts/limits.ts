@@ -10,6 +10,7 @@ const FILES = [
   'src/gossip/config.ts',
   'src/dht/config.ts',
   'src/rdd/config.ts',
+  'src/rdd/shared-config.ts',
   'src/rdd/closure/config.ts',
   'src/rdd/engine/config.ts',
   'src/node/config.ts',
