@@ -55,6 +55,7 @@ export class DatasetContext {
     })
     runner.share?.(this.#variables)
     this.#environment = {
+      context: this,
       runner: new JobGroups(runner, this.#variables),
       files,
       detacher,

@@ -2,7 +2,7 @@ import type { AbortOptions } from '../base/deadline.ts'
 import { ShoalError } from '../base/errors.ts'
 import { seededRandom, shuffled } from '../base/random.ts'
 import { decodeRows, encodeRows } from './codec/index.ts'
-import { Dataset, type Elements, invalid, type Pair } from './dataset.ts'
+import { Dataset, type Elements, invalid, type Pair, type Widen } from './dataset.ts'
 import { compareValues } from './engine/ordering.ts'
 import { drawPositions, mixedSeed } from './engine/random-draws.ts'
 import { explain, toDebugString } from './explain.ts'
@@ -97,13 +97,20 @@ export abstract class DatasetActions<T> extends Dataset implements AsyncIterable
   }
 
   /** `fn` should be associative; it need not be commutative, as partitions are folded in order. @throws EMPTY_RDD */
-  async reduce(fn: (left: T, right: T) => T, options: ActionOptions = {}): Promise<T> {
+  async reduce(
+    fn: (left: Widen<T>, right: Widen<T>) => Widen<T>,
+    options: ActionOptions = {},
+  ): Promise<Widen<T>> {
     return this.reducePartials({ kind: 'reduce', fn: this.fn(fn, 'reduce') }, fn, 'reduce', options)
   }
 
   /** `zero` is copied for each partition and once for the result: it must be neutral. */
-  async fold(zero: T, fn: (left: T, right: T) => T, options: ActionOptions = {}): Promise<T> {
-    return this.#foldFrom(zero, 'fold', fn, fn, options)
+  async fold(
+    zero: Widen<T>,
+    fn: (left: Widen<T>, right: Widen<T>) => Widen<T>,
+    options: ActionOptions = {},
+  ): Promise<Widen<T>> {
+    return this.#foldFrom(zero, 'fold', this.fn(fn, 'fold'), fn, options)
   }
 
   /** `seqOp` folds elements into a copy of `zero` in each partition, `combOp` the partitions' results into another. */
@@ -114,7 +121,7 @@ export abstract class DatasetActions<T> extends Dataset implements AsyncIterable
     options: ActionOptions = {},
   ): Promise<U> {
     this.fn(combOp, 'aggregate')
-    return this.#foldFrom(zero, 'aggregate', seqOp, combOp, options)
+    return this.#foldFrom(zero, 'aggregate', this.fn(seqOp, 'aggregate'), combOp, options)
   }
 
   /**
@@ -135,10 +142,14 @@ export abstract class DatasetActions<T> extends Dataset implements AsyncIterable
   }
 
   /** `reduce` likewise. @throws EMPTY_RDD */
-  async treeReduce(fn: (left: T, right: T) => T, depth = 2, options: ActionOptions = {}): Promise<T> {
+  async treeReduce(
+    fn: (left: Widen<T>, right: Widen<T>) => Widen<T>,
+    depth = 2,
+    options: ActionOptions = {},
+  ): Promise<Widen<T>> {
     const label = 'treeReduce'
     const rows = reducedPartitions(this.lineage, label, this.fn(fn, label))
-    const merged = await this.#tree<T>(rows, label, fn, depth, options)
+    const merged = await this.#tree<Widen<T>>(rows, label, fn, depth, options)
     if (merged === undefined) throw empty(label)
     return merged.value
   }
@@ -321,15 +332,15 @@ export abstract class DatasetActions<T> extends Dataset implements AsyncIterable
     )
   }
 
-  protected async reducePartials(
+  protected async reducePartials<V>(
     action: LineageAction,
-    fn: (left: T, right: T) => T,
+    fn: (left: V, right: V) => V,
     name: string,
     options: ActionOptions,
-  ): Promise<T> {
-    let result: { value: T } | undefined
+  ): Promise<V> {
+    let result: { value: V } | undefined
     await this.foldPartials(action, name, options, partial => {
-      result = { value: result === undefined ? (partial as T) : fn(result.value, partial as T) }
+      result = { value: result === undefined ? (partial as V) : fn(result.value, partial as V) }
     })
     if (result === undefined) throw empty(name)
     return result.value
@@ -338,13 +349,13 @@ export abstract class DatasetActions<T> extends Dataset implements AsyncIterable
   async #foldFrom<U>(
     zero: U,
     name: string,
-    seqOp: (accumulated: U, element: T) => U,
+    seqOp: LineageFn,
     combOp: (left: U, right: U) => U,
     options: ActionOptions,
   ): Promise<U> {
     const encoded = encodeRows([zero])
     let result = decodeRows<U>(encoded)[0] as U
-    const action: LineageAction = { kind: 'fold', zero: encoded, fn: this.fn(seqOp, name) }
+    const action: LineageAction = { kind: 'fold', zero: encoded, fn: seqOp }
     await this.foldPartials(action, name, options, partial => (result = combOp(result, partial as U)))
     return result
   }

@@ -2,6 +2,7 @@ import { inspect } from 'node:util'
 import { ShoalError } from '../base/errors.ts'
 import { callSite } from './call-site.ts'
 import { capture } from './closure/index.ts'
+import type { DatasetContext } from './context.ts'
 import type { DatasetEnvironment } from './environment.ts'
 import { user, type Lineage, type LineageFn, type Partitioning, type UserFunction } from './lineage.ts'
 import type { RDD } from './rdd.ts'
@@ -39,6 +40,11 @@ export abstract class Dataset {
   constructor(environment: DatasetEnvironment, lineage: Lineage) {
     this.environment = environment
     this.lineage = lineage
+  }
+
+  /** What it was made with: `mesh`. */
+  get context(): DatasetContext {
+    return this.environment.context
   }
 
   /** Tells RDDs of this process apart. */

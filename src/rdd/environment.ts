@@ -1,11 +1,13 @@
 import type { CaptureOptions } from './closure/index.ts'
 import type { Detacher } from './detached-job.ts'
+import type { DatasetContext } from './context.ts'
 import type { JobGroups } from './job-groups.ts'
 import type { FileResolver } from './job-runner.ts'
 import type { RDD } from './rdd.ts'
 
 /** What every RDD of one context shares. */
 export interface DatasetEnvironment {
+  context: DatasetContext
   /** Runs jobs, and knows those under way by group and tag. */
   runner: JobGroups
   files: FileResolver

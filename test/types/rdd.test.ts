@@ -105,6 +105,74 @@ describe('types of RDDs', () => {
     expectTypeOf(combined.collectAsMap()).resolves.toEqualTypeOf<Map<string, number[]>>()
   })
 
+  claim('folding literals gives what they are literals of', () => {
+    const ones = mesh.parallelize([1, 2] as const)
+    expectTypeOf(ones).toEqualTypeOf<RDD<1 | 2>>()
+    expectTypeOf(ones.reduce((a, b) => a + b)).resolves.toEqualTypeOf<number>()
+    expectTypeOf(ones.fold(0, (a, b) => a + b)).resolves.toEqualTypeOf<number>()
+    expectTypeOf(ones.treeReduce((a, b) => Math.max(a, b))).resolves.toEqualTypeOf<number>()
+    expectTypeOf(
+      ones.aggregate(
+        0,
+        (sum, n) => sum + n,
+        (a, b) => a + b,
+      ),
+    ).resolves.toEqualTypeOf<number>()
+    expectTypeOf(ones.sum()).resolves.toEqualTypeOf<number>()
+    expectTypeOf(ones.map(n => n)).toEqualTypeOf<RDD<1 | 2>>()
+    const flags = mesh.parallelize([true, false])
+    expectTypeOf(flags.reduce((a, b) => a && b)).resolves.toEqualTypeOf<boolean>()
+    const people = mesh.parallelize([{ name: 'a', age: 1 }])
+    expectTypeOf(people.reduce((a, b) => (a.age > b.age ? a : b))).resolves.toEqualTypeOf<{
+      name: string
+      age: number
+    }>()
+    const words = mesh.textFile('/a').flatMap(line => line.split(' '))
+    const counts = words.map(w => [w, 1] as const).reduceByKey((a, b) => a + b)
+    expectTypeOf(counts).toEqualTypeOf<RDD<Pair<string, number>>>()
+    expectTypeOf(counts.takeOrdered(10, ([, n]) => -n)).resolves.toEqualTypeOf<Pair<string, number>[]>()
+    expectTypeOf(
+      words
+        .map(w => [w, 1] as const)
+        .foldByKey(0, (a, b) => a + b)
+        .collectAsMap(),
+    ).resolves.toEqualTypeOf<Map<string, number>>()
+  })
+
+  claim('types go through a whole chain', () => {
+    const found = mesh
+      .csv('/people.csv', { header: true })
+      .map(row => ({ city: row['city'] ?? '', age: Number(row['age']) }))
+      .filter(({ age }) => age >= 18)
+      .keyBy(({ city }) => city)
+      .mapValues(({ age }) => ({ total: age, count: 1 }))
+      .reduceByKey((a, b) => ({ total: a.total + b.total, count: a.count + b.count }))
+      .mapValues(({ total, count }) => total / count)
+      .join(mesh.parallelize([['Bern', { canton: 'BE' }]]))
+      .map(([city, [mean, { canton }]]) => ({ city, mean, canton }))
+      .sortBy(({ mean }) => mean)
+    expectTypeOf(found).toEqualTypeOf<RDD<{ city: string; mean: number; canton: string }>>()
+    expectTypeOf(found.context).toEqualTypeOf<DatasetContext>()
+  })
+
+  claim('streams are sources', () => {
+    async function* rows(): AsyncGenerator<readonly [string, number]> {
+      yield ['a', 1]
+    }
+    expectTypeOf(mesh.fromAsync(rows())).resolves.toEqualTypeOf<RDD<readonly [string, number]>>()
+    expectTypeOf(mesh.fromAsync(new Set(['a']))).resolves.toEqualTypeOf<RDD<string>>()
+    // @ts-expect-error parallelize takes what is here already
+    mesh.parallelize(rows())
+  })
+
+  claim('for await gives the elements', () => {
+    async function first(): Promise<string | undefined> {
+      for await (const word of mesh.textFile('/a')) return word
+      return undefined
+    }
+    expectTypeOf(first).returns.resolves.toEqualTypeOf<string | undefined>()
+  })
+
   claim('every operator carries types through', () => {
     const words = mesh.parallelize(['a', 'b'])
     const counts = words.map(word => [word, 1] as const)
