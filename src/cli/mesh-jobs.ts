@@ -28,14 +28,15 @@ export async function cancelRunning(
 }
 
 export function jobTable(jobs: readonly JobListing[], nowMs: number): string {
-  const rows = jobs.map(({ jobId, name, status, startedMs, endedMs, tasks, retried, reason }) => [
+  const rows = jobs.map(({ jobId, name, status, startedMs, endedMs, tasks, retried, reason, ...rest }) => [
     jobId,
     STATUS_COLORS[status](status),
     humanTime(startedMs),
     humanMs(Math.max(0, (endedMs ?? nowMs) - startedMs)),
     tasks === undefined ? '' : String(tasks),
     retried === undefined || retried === 0 ? '' : String(retried),
-    reason === undefined ? name : `${name}: ${reason.replace(`job ${jobId} was cancelled: `, '')}`,
+    (reason === undefined ? name : `${name}: ${reason.replace(`job ${jobId} was cancelled: `, '')}`) +
+      detachedNote(rest, nowMs),
   ])
   return table(
     [
@@ -49,6 +50,22 @@ export function jobTable(jobs: readonly JobListing[], nowMs: number): string {
     ],
     rows,
   )
+}
+
+/** Who reads the list wants to know which jobs go on by themselves, and which still have something for him. */
+function detachedNote(
+  { detached, keptUntilMs }: Pick<JobListing, 'detached' | 'keptUntilMs'>,
+  nowMs: number,
+): string {
+  if (detached === undefined) return ''
+  const { output } = detached
+  const what =
+    output.kind === 'files'
+      ? `detached, to ${output.path}`
+      : keptUntilMs === undefined
+        ? 'detached'
+        : `detached, its result waits ${humanMs(Math.max(0, keptUntilMs - nowMs))} longer`
+  return colors.dim(` (${what})`)
 }
 
 const STATUS_COLORS = {

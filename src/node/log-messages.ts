@@ -2,7 +2,7 @@ import { z } from 'zod'
 import { message } from '../base/index.ts'
 import { blockHealth, dhtCommandSchema } from '../dht/index.ts'
 import { memberCommand } from '../gossip/index.ts'
-import { jobsCommand } from '../rdd/index.ts'
+import { detachedTerms, jobsCommand } from '../rdd/index.ts'
 import type { LogCommand } from './replicated-state.machine.ts'
 
 /** A command for the replicated log. What does not fit its schema never gets there: every peer would have to apply it. */
@@ -123,6 +123,10 @@ const jobRecord = z.object({
   reason: z.string().optional(),
   tasks: z.number().optional(),
   retried: z.number().optional(),
+  /** It needs no client. */
+  detached: detachedTerms.optional(),
+  /** Its result waits until then. */
+  keptUntilMs: z.number().optional(),
 })
 
 const electionView = z.object({

@@ -8,7 +8,7 @@ import type { CsvSaveOptions } from './engine/csv-text.ts'
 import type { ParquetSaveOptions } from './engine/parquet-bytes.ts'
 import { freeze } from './freeze.ts'
 import { builtin, type Lineage, type LineageFn, type UserFunction } from './lineage.ts'
-import type { Plan } from './plan.ts'
+import type { Plan, PlanNode } from './plan.ts'
 import { steps } from './operators/builders.ts'
 import { foldedPartitions, mergedToOne, reducedPartitions } from './operators/trees.ts'
 import {
@@ -187,13 +187,25 @@ export class DetachedActions<T> {
 }
 
 /** What belongs to the session of a client goes with it. */
-function needNoClient({ broadcasts = [], accumulators = [] }: Plan): void {
+function needNoClient({ nodes, broadcasts = [], accumulators = [] }: Plan): void {
   const what =
     broadcasts.length > 0
       ? 'a broadcast variable, which lives as long as its client: capture a plain variable, or read a file'
       : accumulators.length > 0
         ? 'an accumulator, whose total is with its client: count with an action'
-        : undefined
+        : nodes.some(readsOfSession)
+          ? 'a local file, a stream or a checkpoint without a path, which are stored only as long as their client lives: put them into the mesh, with a path of your own'
+          : undefined
   if (what === undefined) return
   throw new ShoalError('PLAN_INVALID', { reason: what }, `a detached job cannot use ${what}`)
 }
+
+function readsOfSession(node: PlanNode): boolean {
+  if (node.op === 'kept') return true
+  if (node.op === 'files')
+    return node.files.some(({ path }) => OF_SESSION.test(path)) || OF_SESSION.test(node.path)
+  return node.op === 'textFile' && OF_SESSION.test(node.path)
+}
+
+/** Paths of this machine, and those below which a client's own things are. */
+const OF_SESSION = /(?:^|,)(?:file:|\/\.sessions\/|\/\.checkpoints\/)/

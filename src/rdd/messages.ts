@@ -443,7 +443,7 @@ export const acceptResult = message({
 
 // Detached jobs
 
-const detachedTerms: z.ZodType<DetachedTerms> = z.object({
+export const detachedTerms: z.ZodType<DetachedTerms> = z.object({
   partitions: count.max(JOBS.partitionsMax),
   suffix: z.string().max(SUFFIX_MAX),
   output: z.discriminatedUnion('kind', [

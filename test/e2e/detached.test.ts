@@ -1,6 +1,7 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
+import { shoal } from '../support/cli-process.ts'
 import { textOf } from '../support/file-bytes.ts'
 import { useCluster } from '../support/use-cluster.ts'
 import { waitFor } from '../support/wait-for.ts'
@@ -65,6 +66,37 @@ test('results of detached jobs are what attached actions give, and wait until so
   await waitFor('directories of jobs to be removed', async () =>
     (await other!.fs.ls('/.jobs')).every(({ name }) => stays.has(name)),
   )
+})
+
+test('the command line hands over what a module returns, lists it, and fetches its result once', async () => {
+  const cwd = cluster().directory
+  const [peer] = cluster().running()
+  const env = {
+    SHOAL_PEER: peer!.addresses[0]!,
+    SHOAL_KEY: join(peer!.dataDirectory, 'mesh.key'),
+  }
+  const run = async (...args: string[]) => await shoal(args, { cwd, env })
+  writeFileSync(
+    join(cwd, 'squares.ts'),
+    `import type { Mesh } from 'shoal'
+export default (mesh: Mesh, [last = '0']: string[]) => mesh.range(1, Number(last) + 1, 1, 3).map(each => each * each)
+`,
+  )
+  const handed = await run('run', '--detach', 'squares.ts', '5')
+  expect(handed, handed.stderr).toMatchObject({ code: 0 })
+  const jobId = handed.stdout.trim()
+  expect(jobId).toMatch(/^[0-9a-f]{12}\/1$/)
+  const kept = await run('job', 'result', jobId, '--keep')
+  expect(kept, kept.stderr).toMatchObject({ code: 0, stdout: '1\n4\n9\n16\n25\n' })
+  const jobs = await run('jobs')
+  expect(jobs.stdout).toMatch(
+    new RegExp(`${jobId} +done .*collect \\(detached, its result waits .+ longer\\)`),
+  )
+  const taken = await run('job', 'result', jobId, '--json')
+  expect(JSON.parse(taken.stdout)).toEqual({ result: [1, 4, 9, 16, 25] })
+  const saved = await run('run', '--json', '--detach', '--save', '/squares', 'squares.ts', '5')
+  const { jobId: other } = JSON.parse(saved.stdout) as { jobId: string }
+  expect(await run('job', 'result', other)).toMatchObject({ code: 0, stdout: 'saved in /squares\n' })
 })
 
 test('a failure, a cancellation and an output that is there are told to whoever asks, and leave nothing behind', async () => {

@@ -1,5 +1,6 @@
 import { Command, type Command as CommandType } from 'commander'
 import { settingsOf, shared } from '../settings.ts'
+import { cancelCommand } from './jobs.ts'
 
 export function jobCommand(): CommandType {
   const command = new Command('job')
@@ -8,6 +9,7 @@ export function jobCommand(): CommandType {
     .option('--follow', 'go on, line by line, until the job has ended')
     .option('--timeline', 'draw which peer ran tasks when')
     .option('--events', 'print the events themselves, as JSON lines (docs/job-events.md)')
+  command.addCommand(resultCommand()).addCommand(cancelCommand())
   return shared(command, 'shoal job 1f0c9a2b3d4e/7 --timeline', 'shoal job --follow').action(
     async (
       job: string | undefined,
@@ -20,6 +22,21 @@ export function jobCommand(): CommandType {
     ) => {
       const { showJob } = await import('../show-job.ts')
       await showJob(job, { follow, timeline, events }, settingsOf(self))
+    },
+  )
+}
+
+function resultCommand(): CommandType {
+  const command = new Command('result')
+    .description(
+      'Wait for a detached job, and print its result: one element a line. Once printed it is gone from the mesh.',
+    )
+    .argument('<job>', 'its id, as `shoal run --detach` and `shoal jobs` show it')
+    .option('--keep', 'leave it where it is, until its time is over')
+  return shared(command, 'shoal job result 1f0c9a2b3d4e/1').action(
+    async (job: string, { keep = false }: { keep?: boolean }, self: CommandType) => {
+      const { showResult } = await import('../job/job-result.ts')
+      await showResult(job, keep, settingsOf(self))
     },
   )
 }

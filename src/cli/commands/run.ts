@@ -9,13 +9,26 @@ export function runCommand(): CommandType {
     )
     .argument('<file>', 'the module')
     .argument('[args...]', 'for the job')
+    .option('--detach', 'hand the RDD that it returns over to the mesh, print the id of the job, and go')
+    .option(
+      '--save <path>',
+      'with --detach: save it as text in that directory of the mesh, instead of keeping its elements',
+    )
     .passThroughOptions()
   return shared(
     command,
     'shoal run examples/word-count.ts /books/moby-dick.txt',
     'shoal run --peer p2 job.ts',
-  ).action(async (file: string, args: string[], _options: unknown, self: CommandType) => {
-    const { runJob } = await import('../job/run-job.ts')
-    await runJob(file, args, settingsOf(self))
-  })
+    'shoal run --detach --save /out job.ts',
+  ).action(
+    async (file: string, args: string[], options: { detach?: true; save?: string }, self: CommandType) => {
+      if (options.detach === true) {
+        const { detachJob } = await import('../job/detach-job.ts')
+        await detachJob(file, args, options.save, settingsOf(self))
+        return
+      }
+      const { runJob } = await import('../job/run-job.ts')
+      await runJob(file, args, settingsOf(self))
+    },
+  )
 }
