@@ -11,6 +11,10 @@ export const EXECUTOR = {
   keptFetchTimeoutMs: 5_000,
   /** A copy of a kept partition, until the other peer has all of it: some hundred megabytes over a slow network. */
   copyTimeoutMs: 60_000,
+  /** A result waits so long for others of its job that are computed beside it, so that one message offers all… */
+  offerGatherMs: 2,
+  /** …up to so many bytes: well below what a message head may have. */
+  offerBytesMax: 256 * 1024,
   /** First wait before a result is offered again to a requester that could not be reached; doubles… */
   offerAgainMs: 200,
   /** …up to this. */

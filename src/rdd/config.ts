@@ -69,6 +69,8 @@ export const JOBS = {
   changesMax: 64,
   /** A result up to this size travels inside the task's report; a larger one is sealed and pulled. */
   inlineResultBytes: 64 * 1024,
+  /** Results that are offered to their requester together. */
+  offersMax: 64,
   /** A plan up to this size rides with the first tasks; a larger one is fetched from the leader by its hash. */
   inlinePlanBytes: 64 * 1024,
   /** A plan larger than this is refused: data belongs into files or a broadcast. */

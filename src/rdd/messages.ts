@@ -405,24 +405,31 @@ export const copyKept = message({
   reply: z.object({ kept: z.boolean() }),
 })
 
-/** One partition's result: whole when small, else where it is sealed. The requester accepts one attempt of each. */
+/** One partition's result: whole when small, else it is sealed at the executor. */
+const resultOffer = z.object({
+  id: taskId,
+  checksum: count,
+  sizeBytes: count,
+  rows: count,
+  /** So many of the last bytes are what the task added to accumulators. */
+  updateBytes: count.exactOptional(),
+  inline: bytes.exactOptional(),
+})
+
+export type ResultOffer = z.infer<typeof resultOffer>
+
+/** Results of a job that ended at about the same time. The requester accepts one attempt of each partition. */
 export const resultReady = message({
   name: 'rdd.result.ready',
   from: 'peers',
   request: z.object({
     jobId: z.string(),
     epoch: count,
-    id: taskId,
     executor: z.string(),
-    checksum: count,
-    sizeBytes: count,
-    rows: count,
-    /** So many of the last bytes are what the task added to accumulators. */
-    updateBytes: count.exactOptional(),
-    inline: bytes.exactOptional(),
+    results: z.array(resultOffer).min(1).max(JOBS.offersMax),
   }),
-  /** `taken`: the executor may drop it. */
-  reply: z.object({ taken: z.boolean() }),
+  /** For each in turn: the executor may drop it. */
+  reply: z.object({ taken: z.array(z.boolean()).max(JOBS.offersMax) }),
 })
 
 export const fetchResult = message({

@@ -114,6 +114,8 @@ interface Job {
   broadcasts: readonly BroadcastRef[]
   save: RunTasks['save'] | undefined
   plan: Promise<Uint8Array>
+  /** Tasks that are at a worker or wait for one. */
+  computing: number
 }
 
 /** Runs tasks for whoever leads, keeps what they made, and hands it to those who need it. */
@@ -366,7 +368,7 @@ export class Executor {
           : Promise.resolve(head.plan)
       plan.catch(() => this.#jobs.delete(head.jobId))
       const { session, requester, save, broadcasts = [] } = head
-      job = { session, requester, broadcasts, save, plan }
+      job = { session, requester, broadcasts, save, plan, computing: 0 }
       this.#jobs.set(head.jobId, job)
     }
     if (head.requester.epoch >= job.requester.epoch) job.requester = head.requester
@@ -421,7 +423,7 @@ export class Executor {
       const outcome =
         this.#running.get(key)?.cancelled === true
           ? cancelledOutcome(task)
-          : await this.#pool.run(task, plan, broadcasts)
+          : await this.#compute(job, task, plan, broadcasts)
       // Before its end is known: who waits for the job has seen all of it by then.
       await this.#output.flush(jobId)
       await this.#kept.copied(jobId)
@@ -436,6 +438,18 @@ export class Executor {
     // A cancelled attempt that came to an end all the same has made something that may be of use.
     const useless = ended.type === 'failed' || ended.type === 'worker-died'
     if (!(cancelled && useless)) this.#reports.add({ jobId, id, outcome: ended }, this.#kept.takeChanges())
+  }
+
+  async #compute(
+    job: Job,
+    ...[task, plan, broadcasts]: Parameters<WorkerPool['run']>
+  ): Promise<ThreadOutcome> {
+    job.computing += 1
+    try {
+      return await this.#pool.run(task, plan, broadcasts)
+    } finally {
+      job.computing -= 1
+    }
   }
 
   /** Seals or delivers what the task made. */
@@ -472,7 +486,9 @@ export class Executor {
         const { checksum, rows, metrics } = made
         await this.#tellKept()
         // A part that counts is all there is to a result: nobody waits for more of it.
-        const accepted = job.save?.kept !== undefined || (await this.#results.handOver(job, jobId, id, made))
+        const accepted =
+          job.save?.kept !== undefined ||
+          (await this.#results.handOver(job, jobId, id, made, job.computing > 0))
         return { type: 'result', checksum, sizeBytes: made.bytes.byteLength, rows, accepted, metrics }
       }
       case 'failed': {

@@ -1,9 +1,10 @@
 import { ShoalError, sleep, toWire, type Logger, type PeerId } from '../../base/index.ts'
-import { JOBS, resultReady, type Requester, type TaskId } from '../../rdd/index.ts'
+import { JOBS, type Requester, type TaskId } from '../../rdd/index.ts'
 import { EXECUTOR } from '../config.ts'
 import type { Deliver } from '../relay.ts'
 import { inChunks } from './chunks.ts'
 import type { OutputStore } from './output-store.ts'
+import { ResultOffers } from './result-offers.ts'
 
 /** What the hand-over must know of the job; its requester may move while results wait. */
 export interface ResultOwner {
@@ -32,15 +33,20 @@ export interface ResultHandOverParts {
 /** Gets results to their requester: small ones at once, large ones sealed here until they are pulled. */
 export class ResultHandOver {
   readonly #parts: ResultHandOverParts
+  readonly #offers: ResultOffers
   /** Those that wait to be offered again, each with what ends its wait. */
   readonly #waiting = new Map<() => void, ResultOwner>()
 
   constructor(parts: ResultHandOverParts) {
     this.#parts = parts
+    this.#offers = new ResultOffers(parts.self, parts.deliver)
   }
 
-  /** True when the requester has it and nothing need be kept. */
-  async handOver(owner: ResultOwner, jobId: string, id: TaskId, made: Made): Promise<boolean> {
+  /**
+   * True when the requester has it and nothing need be kept.
+   * @param more other tasks of the job are computed here right now
+   */
+  async handOver(owner: ResultOwner, jobId: string, id: TaskId, made: Made, more: boolean): Promise<boolean> {
     const { store, log } = this.#parts
     const { bytes, checksum } = made
     const small = bytes.byteLength <= JOBS.inlineResultBytes
@@ -53,7 +59,7 @@ export class ResultHandOver {
     // First of all: a requester with a full queue pulls it as soon as it knows of it.
     await seal()
     try {
-      if (await this.#offer(owner, jobId, id, made, small ? bytes : undefined)) {
+      if (await this.#offer(owner, jobId, id, made, small ? bytes : undefined, more)) {
         await store.dropResult(jobId, id.partition)
         return true
       }
@@ -89,19 +95,17 @@ export class ResultHandOver {
     id: TaskId,
     { bytes, checksum, rows, updateBytes }: Made,
     inline: Uint8Array | undefined,
+    more: boolean,
   ): Promise<boolean> {
-    const { taken } = await this.#parts.deliver(owner.requester, resultReady, {
-      jobId,
+    const offer = {
       id,
-      epoch: owner.requester.epoch,
-      executor: this.#parts.self,
       checksum,
       rows,
       sizeBytes: bytes.byteLength,
       ...(updateBytes === undefined ? {} : { updateBytes }),
       ...(inline === undefined ? {} : { inline }),
-    })
-    return taken
+    }
+    return await this.#offers.offer(owner, jobId, offer, more)
   }
 
   /** The requester's peer may be gone for a moment: a sealed result is offered until it is heard of or forgotten. */
@@ -111,7 +115,7 @@ export class ResultHandOver {
       await this.#pause(owner, Math.min(waitMs, EXECUTOR.offerAgainMaxMs))
       if (!this.#parts.wanted(jobId, owner) || !store.hasResult(jobId, id.partition)) return
       try {
-        await this.#offer(owner, jobId, id, made, undefined)
+        await this.#offer(owner, jobId, id, made, undefined, false)
         return
       } catch {
         // Still away; the lease decides when to give up.

@@ -110,15 +110,17 @@ export class JobClient implements JobRunner {
   start(): void {
     this.#access.handle(resultReady, ({ head }) => {
       const job = this.#jobs.get(head.jobId)
-      // Nobody waits for it: the executor may drop it.
-      if (job === undefined) return { taken: true }
-      if (head.inline !== undefined && crc32(head.inline) !== head.checksum) {
+      // Nobody waits for them: the executor may drop them.
+      if (job === undefined) return { taken: head.results.map(() => true) }
+      for (const { inline, checksum } of head.results) {
+        if (inline === undefined || crc32(inline) === checksum) continue
         throw new ShoalError('BAD_MESSAGE', {
           type: resultReady.name,
           reason: 'the result differs from its checksum',
         })
       }
-      return { taken: job.results.offer(head) }
+      const { executor } = head
+      return { taken: head.results.map(result => job.results.offer({ ...result, executor })) }
     })
     this.#access.handle(jobUpdate, ({ head }) => {
       const job = this.#jobs.get(head.jobId)

@@ -127,14 +127,18 @@ class Scene {
     const { head } = await this.executor.call(this.self.self, resultReady, {
       jobId: `${this.client.session}/1`,
       epoch: 0,
-      id: { stage: 0, partition, attempt: 0, term: 1 },
       executor: this.executor.self,
-      checksum,
-      sizeBytes: bytes.byteLength,
-      rows: 1,
-      ...(inline && { inline: bytes }),
+      results: [
+        {
+          id: { stage: 0, partition, attempt: 0, term: 1 },
+          checksum,
+          sizeBytes: bytes.byteLength,
+          rows: 1,
+          ...(inline && { inline: bytes }),
+        },
+      ],
     })
-    return head.taken
+    return head.taken[0]!
   }
 }
 
@@ -233,10 +237,11 @@ describe('results', () => {
     scene.network.kill('executor')
     await scene.heard(resultLost)
     const other = scene.network.join('executor')
-    const head = { jobId: `${scene.client.session}/1`, epoch: 0, executor: 'executor', sizeBytes: 5, rows: 1 }
+    const head = { jobId: `${scene.client.session}/1`, epoch: 0, executor: 'executor' }
     const inline = text('other')
     const id = { stage: 0, partition: 0, attempt: 1, term: 1 }
-    await other.call(scene.self.self, resultReady, { ...head, id, inline, checksum: crc32(inline) })
+    const result = { id, sizeBytes: 5, rows: 1, inline, checksum: crc32(inline) }
+    await other.call(scene.self.self, resultReady, { ...head, results: [result] })
     expect(shown(await first)).toBe('0 other')
   })
 })
