@@ -40,6 +40,8 @@ export const SCHEDULER = {
 export const JOB_EVENTS = {
   /** Events of starts and good ends of tasks, for each job and leader; more are counted, and how many is said. */
   taskEventsMax: 20_000,
+  /** A requester has results before the leader hears of their tasks: a job that is done waits so long for what they did. */
+  lateMs: 500,
   /** Characters of an error in an event; the rest is cut. */
   messageMax: 500,
   /** Events in one message to the requester; older ones are dropped, and can be read from the log. */

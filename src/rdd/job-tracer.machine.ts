@@ -58,6 +58,11 @@ interface TracedJob {
   readonly told: Set<string>
   /** Tasks that have had an attempt under this leader. */
   readonly begun: Set<number>
+  /** Since when it is done: what its last attempts did may be reported a moment later. */
+  doneMs: number | undefined
+  /** Its requester has all it wants of it. */
+  isClosed: boolean
+  isForgotten: boolean
   ended: boolean
   started: number
   retried: number
@@ -82,7 +87,7 @@ type Unstamped = JobEvent extends infer Event
  *
  * Reviewer's checklist:
  * - `#announced`: removed by the job-submitted event that follows in the same step.
- * - `#jobs`: removed by the forget-job effect, which ends every job.
+ * - `#jobs`: removed by the forget-job effect, which ends every job; of one that is done, once its last attempts were heard of.
  * - in a job, `told` and `begun` are bounded by its tasks, `running` by what runs.
  */
 export class JobTracer {
@@ -114,8 +119,7 @@ export class JobTracer {
     this.#nowMs = nowMs
     this.#epochMs = Math.round(epochMs)
     for (const event of events) this.#onEvent(event, effects)
-    const isClosed = (jobId: string): boolean =>
-      events.some(event => event.type === 'job-closed' && event.jobId === jobId)
+    for (const effect of effects) if (effect.type === 'job-done') this.#onDone(effect.jobId, events)
     for (const effect of effects) {
       if (effect.type === 'run-tasks') this.#onRunTasks(effect)
       if (effect.type === 'cancel-tasks') this.#onCancelTasks(effect)
@@ -126,11 +130,26 @@ export class JobTracer {
     this.#endFinishedStages()
     // After the tasks that end with it, whatever the order of the effects.
     for (const effect of effects) {
-      if (effect.type === 'job-done') this.#onDone(effect.jobId, isClosed(effect.jobId))
       if (effect.type === 'job-failed') this.#onFailed(effect.jobId, effect.error)
       if (effect.type === 'forget-job') this.#onForgotten(effect.jobId)
     }
+    this.#endDone(JOB_EVENTS.lateMs)
     return this.#events
+  }
+
+  /** The last that this leader has to say: of jobs that are done nothing more is awaited. */
+  finish({ nowMs, epochMs }: TraceTime): JobEvent[] {
+    this.#events = []
+    this.#nowMs = nowMs
+    this.#epochMs = Math.round(epochMs)
+    this.#endDone(0)
+    return this.#events
+  }
+
+  /** It is done, and what its last attempts did is still awaited. */
+  isEnding(jobId: string): boolean {
+    const job = this.#jobs.get(jobId)
+    return job?.doneMs !== undefined && !job.ended
   }
 
   /** Nothing but its progress, which is said and not kept. */
@@ -193,6 +212,9 @@ export class JobTracer {
       peers: new Set(),
       told: new Set(),
       begun: new Set(),
+      doneMs: undefined,
+      isClosed: false,
+      isForgotten: false,
       ended: false,
       started: 0,
       retried: 0,
@@ -304,7 +326,11 @@ export class JobTracer {
   #onCancelTasks({ jobId, ids }: Extract<SchedulerEffect, { type: 'cancel-tasks' }>): void {
     const job = this.#jobs.get(jobId)
     if (job === undefined) return
-    for (const id of ids) this.#endAttempt(job, id, 'cancelled')
+    for (const id of ids) {
+      // The requester may have the result of an attempt before the leader hears of its end.
+      const isLate = job.doneMs !== undefined && !job.stages[id.stage]!.figures.has(id.partition)
+      if (!isLate) this.#endAttempt(job, id, 'cancelled')
+    }
   }
 
   #endAttempt(job: TracedJob, id: TaskId, outcome: 'lost' | 'cancelled'): void {
@@ -327,15 +353,29 @@ export class JobTracer {
     return attempt
   }
 
-  #onDone(jobId: string, isClosed: boolean): void {
+  #onDone(jobId: string, events: readonly SchedulerEvent[]): void {
     const job = this.#jobs.get(jobId)
     if (job === undefined || job.ended) return
-    for (const stage of job.stages) {
-      const isShort = isClosed && stage.figures.finished < stage.plan.tasks
-      if (stage.state === 'waiting') this.#endStage(job, stage, 'skipped')
-      else if (stage.state === 'running') this.#endStage(job, stage, isShort ? 'enough' : 'done')
+    job.doneMs = this.#nowMs
+    job.isClosed = events.some(event => event.type === 'job-closed' && event.jobId === jobId)
+  }
+
+  /** Jobs that are done, once all their attempts are heard of, or when that takes too long. */
+  #endDone(lateMs: number): void {
+    for (const job of this.#jobs.values()) {
+      if (job.doneMs === undefined || job.ended) continue
+      if (job.running.size > 0) {
+        if (this.#nowMs - job.doneMs < lateMs) continue
+        for (const { id } of [...job.running.values()].flat()) this.#endAttempt(job, id, 'cancelled')
+      }
+      for (const stage of job.stages) {
+        const isShort = job.isClosed && stage.figures.finished < stage.plan.tasks
+        if (stage.state === 'waiting') this.#endStage(job, stage, 'skipped')
+        else if (stage.state === 'running') this.#endStage(job, stage, isShort ? 'enough' : 'done')
+      }
+      this.#end(job, 'done')
+      if (job.isForgotten) this.#jobs.delete(job.jobId)
     }
-    this.#end(job, 'done')
   }
 
   #onFailed(jobId: string, { code, message }: WireError): void {
@@ -348,6 +388,8 @@ export class JobTracer {
   #onForgotten(jobId: string): void {
     const job = this.#jobs.get(jobId)
     if (job === undefined) return
+    job.isForgotten = true
+    if (job.doneMs !== undefined && !job.ended) return
     if (!job.ended) this.#end(job, 'cancelled')
     this.#jobs.delete(jobId)
   }
@@ -360,7 +402,7 @@ export class JobTracer {
     job.ended = true
     this.#sayDropped(job)
     const { started, retried } = job
-    const durationMs = this.#nowMs - job.startedMs
+    const durationMs = (job.doneMs ?? this.#nowMs) - job.startedMs
     const cause = error === undefined ? {} : { error }
     this.#say(job, { type: 'job-ended', status, durationMs, started, retried, ...cause })
   }

@@ -146,7 +146,8 @@ export const closeJob = message({
   name: 'rdd.job.close',
   from: 'everyone',
   request: z.object({ jobId: z.string() }),
-  reply: nothing,
+  /** What it has not been told of yet, of a job that it was told of or that was skewed. */
+  reply: z.object({ events: z.array(z.unknown()).max(JOB_EVENTS.pushedMax).exactOptional() }),
 })
 
 /** Renews the lease of a session; answers which of its open jobs this leader does not know. */

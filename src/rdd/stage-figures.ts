@@ -34,6 +34,10 @@ export class StageFigures {
     return this.#finished.size
   }
 
+  has(partition: number): boolean {
+    return this.#finished.has(partition)
+  }
+
   /** What was computed again is work done again: sums count both. */
   add(partition: number, figures: TaskFigures): void {
     const { inRecords: records, durationMs: time, largestGroup, largestKey } = figures

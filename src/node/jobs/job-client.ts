@@ -125,11 +125,8 @@ export class JobClient implements JobRunner {
     this.#access.handle(jobUpdate, ({ head }) => {
       const job = this.#jobs.get(head.jobId)
       if (job === undefined || head.term < job.term) return {}
-      for (const said of head.events ?? []) {
-        const event = asJobEvent(said)
-        if (event?.type === 'progress') job.progress = event.progress
-        if (event !== undefined) this.#emit(event)
-      }
+      const events = this.#emitAll(head.events)
+      for (const event of events) if (event.type === 'progress') job.progress = event.progress
       if (head.state === 'failed' && head.error !== undefined) job.failed.reject(fromWire(head.error))
       return {}
     })
@@ -344,7 +341,7 @@ export class JobClient implements JobRunner {
   #release(job: OpenJob, complete: boolean): void {
     const { jobId } = job
     const told = complete
-      ? this.#access.callLeader(closeJob, { jobId })
+      ? this.#access.callLeader(closeJob, { jobId }).then(({ events }) => this.#emitAll(events))
       : this.#access.callLeader(cancelJob, { jobId, reason: 'its requester stopped it' })
     const settled = told.then(
       () => undefined,
@@ -365,6 +362,13 @@ export class JobClient implements JobRunner {
   async kept(fingerprints: readonly string[], options: AbortOptions = {}): Promise<KeptReport[]> {
     const { kept } = await this.#access.callLeader(listKept, { fingerprints: [...fingerprints] }, options)
     return kept.map(({ session: _session, label: _label, ...report }) => report)
+  }
+
+  /** Those of a type that this version knows. */
+  #emitAll(said: readonly unknown[] = []): JobEvent[] {
+    const events = said.map(asJobEvent).filter(event => event !== undefined)
+    for (const event of events) this.#emit(event)
+    return events
   }
 
   #emit(event: JobEvent): void {

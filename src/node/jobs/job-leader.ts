@@ -113,6 +113,8 @@ export class JobLeader {
   readonly #ports: JobLeaderPorts
   readonly #scheduler: Scheduler
   readonly #tracer: JobTracer
+  /** Jobs that are closed and whose last tasks are still to be heard of; all end with the tracer's patience. */
+  readonly #ending = new Map<string, { update: LedJob['update']; resolve: () => void }>()
   readonly #jobs = new Map<string, LedJob>()
   readonly #executors = new Set<string>()
   readonly #asking = new Set<string>()
@@ -180,6 +182,8 @@ export class JobLeader {
     this.detached?.stop()
     this.#begun.resolve()
     clearInterval(this.#timer)
+    const nowMs = this.#ports.clock.nowMs() - this.#stalledMs
+    this.#tellOf(this.#tracer.finish({ nowMs, epochMs: Date.now() }))
     this.#ports.events.letGo()
   }
 
@@ -261,9 +265,21 @@ export class JobLeader {
     this.#step({ type: 'job-cancelled', jobId, reason })
   }
 
-  close(jobId: string): void {
+  /**
+   * The requester has all it wants. What it should still be told, once the last tasks were heard of: their results may be there
+   * before that.
+   */
+  async close(jobId: string): Promise<JobEvent[]> {
     if (!this.#scheduler.hasJob(jobId)) this.#endUntold(jobId, { status: 'done' })
+    const update = this.#jobs.get(jobId)?.update
     this.#step({ type: 'job-closed', jobId })
+    if (update === undefined) return []
+    if (this.#tracer.isEnding(jobId)) {
+      const ended = Promise.withResolvers<void>()
+      this.#ending.set(jobId, { update, resolve: ended.resolve })
+      await ended.promise
+    }
+    return update.said || hasSkew(update.events) ? update.events.splice(0) : []
   }
 
   /** A leader that was never told of the job can still see to it that it is listed as ended, and nothing is kept of it. */
@@ -487,9 +503,13 @@ export class JobLeader {
     for (const event of said) {
       if (event.type === 'task-started') continue
       if (event.type === 'task-ended' && (event.outcome === 'done' || event.outcome === 'cancelled')) continue
-      const waiting = this.#jobs.get(event.jobId)?.update.events
+      const ending = this.#ending.get(event.jobId)
+      const waiting = (ending?.update ?? this.#jobs.get(event.jobId)?.update)?.events
       waiting?.push(event)
       if (waiting !== undefined && waiting.length >= JOB_EVENTS.pushedMax) waiting.shift()
+      if (ending === undefined || event.type !== 'job-ended') continue
+      this.#ending.delete(event.jobId)
+      ending.resolve()
     }
   }
 
@@ -613,7 +633,7 @@ export class JobLeader {
     }
     this.#record({ type: 'job-end', jobId, status: 'done', tasks, retried: progress.retried })
     // Who has seen no progress has no use for the last of it, unless there is something to think about.
-    if (job.update.said || job.update.events.some(event => event.type === 'stage-ended' && event.skew)) {
+    if (job.update.said || hasSkew(job.update.events)) {
       const last = this.#tracer.progress({ type: 'progress', jobId, progress }, Date.now())
       const events = [...job.update.events.splice(0), ...(last === undefined ? [] : [last])]
       this.#update(job, { jobId, epoch: job.requester.epoch, term: this.term, state: 'done', events })
@@ -695,6 +715,10 @@ export class JobLeader {
       this.#ports.log.debug({ peer, type: type.name, error: toWire(error) }, 'an executor could not be told')
     })
   }
+}
+
+function hasSkew(events: readonly JobEvent[]): boolean {
+  return events.some(event => event.type === 'stage-ended' && event.skew !== undefined)
 }
 
 /** Where and as what the result tasks of an action write their part files. */

@@ -76,9 +76,9 @@ export class JobService {
       await this.#detached().taken(head.jobId)
       return {}
     })
-    transport.handle(closeJob, ({ head }) => {
-      this.#required().close(head.jobId)
-      return {}
+    transport.handle(closeJob, async ({ head }) => {
+      const events = await this.#required().close(head.jobId)
+      return events.length === 0 ? {} : { events }
     })
     transport.handle(resultLost, ({ head }) => {
       this.#required().resultLost(head.jobId, head.partition, head.executor)
