@@ -1,3 +1,4 @@
+import { crc32 } from 'node:zlib'
 import { fromWire, ShoalError, type WireError } from '../base/errors.ts'
 import { destroyed } from './broadcast.ts'
 import { decodeRows } from './codec/index.ts'
@@ -106,7 +107,9 @@ export class LocalRunner implements JobRunner {
     const outcome =
       ended.type === 'map-file'
         ? { ...ended, type: 'map-output' as const, bytes: this.#spill.takeSealed(ended.file) }
-        : ended
+        : ended.type === 'result-file'
+          ? this.#inMemory(ended)
+          : ended
     options.signal?.throwIfAborted()
     switch (outcome.type) {
       case 'failed':
@@ -126,6 +129,15 @@ export class LocalRunner implements JobRunner {
           this.#stage(plan.action.path, outcome, written)
         return outcome
     }
+  }
+
+  /** As the executor puts it together. */
+  #inMemory({ file, updates, ...rest }: Extract<TaskOutcome, { type: 'result-file' }>): Result {
+    const bytes = this.#spill.takeSealed(file)
+    if (updates === undefined) return { ...rest, type: 'result', bytes }
+    const whole = Buffer.concat([bytes, updates])
+    const checksum = crc32(updates, rest.checksum)
+    return { ...rest, type: 'result', bytes: whole, checksum, updateBytes: updates.byteLength }
   }
 
   #ports(outputs: ReadonlyMap<NodeId, MapOutput[]>, written: Uint8Array[], options: RunOptions): TaskPorts {

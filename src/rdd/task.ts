@@ -110,6 +110,16 @@ export type TaskOutcome =
       /** So many of the last bytes are what it added to accumulators. They go with the rows, whole or not at all. */
       updateBytes?: number
     }
+  /** The same when memory did not suffice: in a sealed file. The updates are not in it. */
+  | {
+      type: 'result-file'
+      file: string
+      sizeBytes: number
+      rows: number
+      checksum: number
+      metrics: TaskMetrics
+      updates?: Uint8Array
+    }
   /** `fetch` names the map output that could not be read: not the task's fault. */
   | { type: 'failed'; error: WireError; fetch?: { node: NodeId; map: number; peer: string } }
 

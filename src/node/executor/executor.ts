@@ -486,10 +486,25 @@ export class Executor {
         const { checksum, rows, metrics } = made
         await this.#tellKept()
         // A part that counts is all there is to a result: nobody waits for more of it.
+        const sizeBytes = made.bytes.byteLength
         const accepted =
           job.save?.kept !== undefined ||
-          (await this.#results.handOver(job, jobId, id, made, job.computing > 0))
-        return { type: 'result', checksum, sizeBytes: made.bytes.byteLength, rows, accepted, metrics }
+          (await this.#results.handOver(job, jobId, id, { ...made, sizeBytes }, job.computing > 0))
+        return { type: 'result', checksum, sizeBytes, rows, accepted, metrics }
+      }
+      case 'result-file': {
+        const { rows, metrics } = outcome
+        const sealed = await this.#store.sealResultFile({ jobId, session: job.session, id }, outcome)
+        await this.#tellKept()
+        const updateBytes = outcome.updates?.byteLength
+        const made = {
+          bytes: undefined,
+          rows,
+          ...sealed,
+          ...(updateBytes === undefined ? {} : { updateBytes }),
+        }
+        const accepted = await this.#results.handOver(job, jobId, id, made, job.computing > 0)
+        return { type: 'result', ...sealed, rows, accepted, metrics }
       }
       case 'failed': {
         await this.#parts.abandon(partKey(task))

@@ -1,4 +1,4 @@
-import { mkdir, open, rm, writeFile } from 'node:fs/promises'
+import { appendFile, mkdir, open, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { crc32 } from 'node:zlib'
 import type { TaskId } from '../../rdd/index.ts'
@@ -17,6 +17,14 @@ interface Sealed {
   /** In memory, or undefined once it is in `file`. */
   bytes: Uint8Array | undefined
   file: string | undefined
+}
+
+/** A result in a file, without what its task added to accumulators. */
+export interface ResultFile {
+  file: string
+  sizeBytes: number
+  checksum: number
+  updates?: Uint8Array
 }
 
 export interface SealedDescription {
@@ -117,6 +125,29 @@ export class OutputStore {
     )
   }
 
+  /** The same for one that its task wrote to a file of this store's directory; `updates` are put behind its rows. */
+  async sealResultFile(
+    output: { jobId: string; session: string; id: TaskId },
+    { file, sizeBytes, checksum, updates }: ResultFile,
+  ): Promise<{ sizeBytes: number; checksum: number }> {
+    const whole = { sizeBytes, checksum }
+    if (updates !== undefined) {
+      try {
+        await appendFile(file, updates)
+      } catch (error) {
+        await rm(file, { force: true })
+        throw spillFailure(this.#peer, 'write', error)
+      }
+      whole.sizeBytes += updates.byteLength
+      whole.checksum = crc32(updates, checksum)
+    }
+    const key = resultKey(output.jobId, output.id.partition)
+    const replaced = this.#drop(key)
+    this.#sealed.set(key, { ...output, ...whole, offsets: [0, whole.sizeBytes], bytes: undefined, file })
+    await replaced
+    return whole
+  }
+
   async #seal(
     key: string,
     fields: Omit<Sealed, 'bytes' | 'file' | 'sizeBytes'>,
@@ -179,16 +210,20 @@ export class OutputStore {
     return { sizeBytes: end - start, pieces: piecesOf(sealed, start, end) }
   }
 
-  /** A whole result, its checksum verified against what the worker computed. */
+  /**
+   * A result, a megabyte at a time where it is on disk; its checksum was verified against what the worker computed.
+   * Undefined when this executor does not have it (any more) as it was.
+   */
   async result(
     jobId: string,
     partition: number,
-  ): Promise<{ bytes: Uint8Array; checksum: number } | undefined> {
+  ): Promise<{ sizeBytes: number; checksum: number; pieces: AsyncIterable<Uint8Array> } | undefined> {
     const sealed = this.#sealed.get(resultKey(jobId, partition))
     if (sealed === undefined) return undefined
-    const bytes = await read(sealed, 0)
-    if (bytes === undefined || crc32(bytes) !== sealed.checksum) return undefined
-    return { bytes, checksum: sealed.checksum }
+    const { sizeBytes, checksum } = sealed
+    let found = 0
+    for await (const piece of piecesOf(sealed, 0, sizeBytes)) found = crc32(piece, found)
+    return found === checksum ? { sizeBytes, checksum, pieces: piecesOf(sealed, 0, sizeBytes) } : undefined
   }
 
   hasResult(jobId: string, partition: number): boolean {
@@ -272,29 +307,6 @@ async function* piecesOf(
       at += bytesRead
       yield piece.subarray(0, bytesRead)
     }
-  } finally {
-    await file.close()
-  }
-}
-
-async function read(sealed: Sealed, bucket: number): Promise<Uint8Array | undefined> {
-  const start = sealed.offsets[bucket]
-  const end = sealed.offsets[bucket + 1]
-  if (start === undefined || end === undefined) return undefined
-  if (sealed.bytes !== undefined) return sealed.bytes.subarray(start, end)
-  if (sealed.file === undefined) return undefined
-  // Gone when it was dropped a moment ago.
-  const file = await open(sealed.file, 'r').catch(() => undefined)
-  if (file === undefined) return undefined
-  try {
-    const out = new Uint8Array(end - start)
-    let filled = 0
-    while (filled < out.byteLength) {
-      const { bytesRead } = await file.read(out, filled, out.byteLength - filled, start + filled)
-      if (bytesRead === 0) return undefined
-      filled += bytesRead
-    }
-    return out
   } finally {
     await file.close()
   }

@@ -13,7 +13,9 @@ export interface ResultOwner {
 }
 
 interface Made {
-  bytes: Uint8Array
+  /** Undefined of one that is sealed already. */
+  bytes: Uint8Array | undefined
+  sizeBytes: number
   checksum: number
   rows: number
   updateBytes?: number
@@ -49,15 +51,13 @@ export class ResultHandOver {
   async handOver(owner: ResultOwner, jobId: string, id: TaskId, made: Made, more: boolean): Promise<boolean> {
     const { store, log } = this.#parts
     const { bytes, checksum } = made
-    const small = bytes.byteLength <= JOBS.inlineResultBytes
-    const seal = async (): Promise<void> => {
-      // The result of a job that ended meanwhile would stay for ever.
-      if (this.#parts.wanted(jobId, owner)) {
-        await store.sealResult({ jobId, session: owner.session, id, checksum }, bytes)
-      }
+    const small = bytes !== undefined && bytes.byteLength <= JOBS.inlineResultBytes
+    // First of all: a requester with a full queue pulls it as soon as it knows of it. The result of a job that ended
+    // meanwhile would stay for ever.
+    if (!this.#parts.wanted(jobId, owner)) await store.dropResult(jobId, id.partition)
+    else if (bytes !== undefined) {
+      await store.sealResult({ jobId, session: owner.session, id, checksum }, bytes)
     }
-    // First of all: a requester with a full queue pulls it as soon as it knows of it.
-    await seal()
     try {
       if (await this.#offer(owner, jobId, id, made, small ? bytes : undefined, more)) {
         await store.dropResult(jobId, id.partition)
@@ -85,15 +85,15 @@ export class ResultHandOver {
       const text = `the result of partition ${head.partition} of job ${head.jobId} is not here (any more)`
       throw new ShoalError('JOB_UNKNOWN', { job: head.jobId }, text)
     }
-    const { bytes, checksum } = sealed
-    return { head: { sizeBytes: bytes.byteLength, checksum }, body: inChunks(bytes) }
+    const { sizeBytes, checksum, pieces } = sealed
+    return { head: { sizeBytes, checksum }, body: chunksOf(pieces) }
   }
 
   async #offer(
     owner: ResultOwner,
     jobId: string,
     id: TaskId,
-    { bytes, checksum, rows, updateBytes }: Made,
+    { sizeBytes, checksum, rows, updateBytes }: Made,
     inline: Uint8Array | undefined,
     more: boolean,
   ): Promise<boolean> {
@@ -101,7 +101,7 @@ export class ResultHandOver {
       id,
       checksum,
       rows,
-      sizeBytes: bytes.byteLength,
+      sizeBytes,
       ...(updateBytes === undefined ? {} : { updateBytes }),
       ...(inline === undefined ? {} : { inline }),
     }
@@ -132,4 +132,8 @@ export class ResultHandOver {
     this.#waiting.delete(woken.resolve)
     over.abort()
   }
+}
+
+async function* chunksOf(pieces: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+  for await (const piece of pieces) yield* inChunks(piece)
 }

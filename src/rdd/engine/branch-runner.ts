@@ -1,6 +1,6 @@
 import { decoded } from '../../base/decoded.ts'
 import { ShoalError } from '../../base/errors.ts'
-import { decodeBatches, RowEncoder } from '../codec/index.ts'
+import { RowEncoder } from '../codec/index.ts'
 import { narrowInputs, type PartitionOf } from '../plan-graph.ts'
 import type { NodeId, PlanNode, TextSplit } from '../plan.ts'
 import { MEMORY_LEVEL } from '../storage-level.ts'
@@ -24,6 +24,8 @@ import { cogrouping, foldingOf, type Folding } from './folding.ts'
 import type { SinkCode } from './fused-loop.ts'
 import { PartitionKeeper } from './kept-rows.ts'
 import { Pipeline, type ResolvedStep, type SinkHooks } from './pipeline.ts'
+import type { ResultRows } from './result-rows.ts'
+import { RepeatedRows } from './repeated-rows.ts'
 import { RowIterator } from './row-iterator.ts'
 import {
   cogroupSink,
@@ -116,19 +118,21 @@ export class BranchRunner {
   }
 
   /** All elements of a branch in the row codec. */
-  async encode(branch: Branch, name: string, lastStep?: () => ResolvedStep): Promise<RowEncoder> {
-    const encoder = new RowEncoder()
-    const hooks = this.encoderHooks(branch, encoder)
-    const state: EncoderState = { encoder }
+  async encode(
+    branch: Branch,
+    name: string,
+    result: ResultRows,
+    lastStep?: () => ResolvedStep,
+  ): Promise<void> {
+    const hooks = this.encoderHooks(branch, result)
+    const state: EncoderState = { encoder: result.encoder }
     const destination = { name, sink: () => encoderSink, state, hooks }
     await this.drive(branch, lastStep === undefined ? destination : { ...destination, lastStep })
-    return encoder
   }
 
-  encoderHooks(branch: Branch, encoder: RowEncoder): SinkHooks {
-    const holding = this.#task.holding('the result')
-    const measure = (): void => holding.resize(encoder.heldBytes)
-    return { block: this.everyFew(branch, () => encoder.flush(), measure) }
+  encoderHooks(branch: Branch, result: ResultRows): SinkHooks {
+    const flush = (): void => result.encoder.flush()
+    return { block: this.everyFew(branch, flush, () => result.measure()) }
   }
 
   /** A hook per block that lets go of the texts of earlier blocks every few blocks, and measures after each. */
@@ -345,12 +349,10 @@ export class BranchRunner {
   /** The right side is kept, as bytes: it is gone through once for every left element. */
   async #crossed(id: NodeId, node: Node<'cartesian'>, partition: number): Promise<BlockSource> {
     const [left, right] = narrowInputs(this.#task.plan, id, partition) as [PartitionOf, PartitionOf]
-    const rights = new RowEncoder()
-    for (const rows of await this.#pull(right)) rights.appendAll(rows)
-    const bytes = rights.finish()
-    this.#task.holding(operatorName(node)).grow(bytes.length)
+    const rights = new RepeatedRows(this.#task.holding(operatorName(node)))
+    for (const rows of await this.#pull(right)) rights.append(rows)
     const lefts = await this.#pull(left)
-    return { kind: 'blocks', blocks: crossed(lefts, bytes), made: true }
+    return { kind: 'blocks', blocks: crossed(lefts, rights), made: true }
   }
 
   async #tabulated(
@@ -388,11 +390,11 @@ export class BranchRunner {
 /** Each array of left elements meets each batch of right ones, in the order of the left. */
 function* crossed(
   lefts: Iterable<readonly unknown[]>,
-  rights: Uint8Array,
+  rights: RepeatedRows,
 ): Generator<Block, void, undefined> {
   for (const some of lefts) {
     for (const left of some) {
-      for (const batch of decodeBatches(rights)) yield rowsBlock(Array.from(batch, right => [left, right]))
+      for (const batch of rights.batches()) yield rowsBlock(Array.from(batch, right => [left, right]))
     }
   }
 }

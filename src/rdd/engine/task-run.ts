@@ -1,5 +1,4 @@
-import { crc32 } from 'node:zlib'
-import { decodeRows, RowEncoder } from '../codec/index.ts'
+import { decodeRows } from '../codec/index.ts'
 import type { FunctionRef, NodeId } from '../plan.ts'
 import type { SpillFile, TaskOutcome } from '../task.ts'
 import { AggregationTable } from './aggregation-table.ts'
@@ -9,6 +8,7 @@ import { mapSideSink } from './combine-sinks.ts'
 import type { SinkCode } from './fused-loop.ts'
 import { isFull, MapOutput } from './map-output.ts'
 import type { ResolvedStep } from './pipeline.ts'
+import { ResultRows } from './result-rows.ts'
 import {
   bucketSink,
   countSink,
@@ -43,49 +43,56 @@ export class TaskRun {
   }
 
   async #result(branch: Branch): Promise<TaskOutcome> {
-    const encoder = await this.#resultRows(branch)
-    const { rows } = encoder
-    const bytes = encoder.finish()
-    const metrics = this.#task.finishedMetrics(bytes.length, rows)
-    return { type: 'result', bytes, rows, checksum: crc32(bytes), metrics }
+    const result = new ResultRows(this.#task.holding('the result'), () => this.#task.ports.openSpill('kept'))
+    try {
+      await this.#resultRows(branch, result)
+      const { rows, sizeBytes, checksum, content } = result.finish()
+      const metrics = this.#task.finishedMetrics(sizeBytes, rows)
+      return 'bytes' in content
+        ? { type: 'result', bytes: content.bytes, rows, checksum, metrics }
+        : { type: 'result-file', file: content.file, sizeBytes, rows, checksum, metrics }
+    } finally {
+      result.discard()
+    }
   }
 
   /** What the plan's action makes of the partition. */
-  async #resultRows(branch: Branch): Promise<RowEncoder> {
+  async #resultRows(branch: Branch, result: ResultRows): Promise<void> {
     const { action } = this.#task.plan
+    const { encoder } = result
     const name = action.kind
     switch (action.kind) {
       case 'collect':
-        return this.#runner.encode(branch, name)
+        return this.#runner.encode(branch, name, result)
       case 'count': {
         const state: CountState = { count: 0 }
         await this.#runner.drive(branch, { name, sink: () => countSink, state })
-        return encoded([state.count])
+        return encoder.append(state.count)
       }
       case 'reduce': {
         const { started, value } = await this.#fold(branch, action.fn, { value: undefined, started: false })
-        return encoded(started ? [value] : [])
+        if (started) encoder.append(value)
+        return
       }
       case 'fold': {
         const { value } = await this.#fold(branch, action.fn, {
           value: decodeRows(action.zero)[0],
           started: true,
         })
-        return encoded([value])
+        return encoder.append(value)
       }
       case 'take':
-        return this.#take(branch, action.count)
+        return this.#take(branch, action.count, result)
       case 'forEach': {
         const sink = (): SinkCode => forEachSink(this.#task.function(action.fn))
-        await this.#runner.drive(branch, { name, sink, state: {} })
-        return encoded([])
+        return this.#runner.drive(branch, { name, sink, state: {} })
       }
       case 'partition':
-        return this.#runner.encode(branch, name, () => this.#wholePartition(action.fn))
+        return this.#runner.encode(branch, name, result, () => this.#wholePartition(action.fn))
       case 'saveText':
-        return this.#save(branch, 'saveText', textSink)
+        return encoder.append(await this.#save(branch, 'saveText', textSink))
       case 'saveBytes':
-        return this.#save(branch, 'saveBytes', bytesSink)
+        return encoder.append(await this.#save(branch, 'saveBytes', bytesSink))
     }
   }
 
@@ -95,12 +102,11 @@ export class TaskRun {
     return state
   }
 
-  async #take(branch: Branch, count: number): Promise<RowEncoder> {
-    const encoder = new RowEncoder()
-    const hooks = this.#runner.encoderHooks(branch, encoder)
+  async #take(branch: Branch, count: number, result: ResultRows): Promise<void> {
+    const { encoder } = result
+    const hooks = this.#runner.encoderHooks(branch, result)
     const state: TakeState = { encoder, count }
     if (count > 0) await this.#runner.drive(branch, { name: 'take', sink: () => takeSink, state, hooks })
-    return encoder
   }
 
   /** What the function returns is the one row. */
@@ -110,7 +116,8 @@ export class TaskRun {
     return { op: 'mapPartitions', fn: asOneRow, operator: 'the action' }
   }
 
-  async #save(branch: Branch, name: string, sink: SinkCode): Promise<RowEncoder> {
+  /** The row that says where the part is. */
+  async #save(branch: Branch, name: string, sink: SinkCode): Promise<unknown> {
     const state: TextState = { text: '', chunks: [], bytes: 0, lines: 0 }
     const slice = (): Promise<void> | undefined =>
       state.chunks.length === 0 ? undefined : this.#write(state)
@@ -124,7 +131,7 @@ export class TaskRun {
     await this.#write(state)
     this.#task.metrics.bytesWritten += state.bytes
     this.#task.metrics.recordsWritten = state.lines
-    return encoded([{ file: partFileName(this.#task.partition), bytes: state.bytes }])
+    return { file: partFileName(this.#task.partition), bytes: state.bytes }
   }
 
   async #write(state: TextState): Promise<void> {
@@ -178,12 +185,6 @@ export class TaskRun {
     await this.#runner.drive(branch, { name, sink, state: { table, spilling: null }, hooks: { slice } })
     output.take(table)
   }
-}
-
-function encoded(rows: unknown[]): RowEncoder {
-  const encoder = new RowEncoder()
-  encoder.appendAll(rows)
-  return encoder
 }
 
 /** As Hadoop names them. */

@@ -6,6 +6,16 @@ import { afterEach, beforeEach, expect, test } from 'vitest'
 import { OutputStore } from '../../../../src/node/executor/output-store.ts'
 import { gather } from '../../../support/gather.ts'
 
+/** Undefined when it is not there. */
+async function resultBytes(
+  store: OutputStore,
+  job: string,
+  partition: number,
+): Promise<Uint8Array | undefined> {
+  const found = await store.result(job, partition)
+  return found === undefined ? undefined : new Uint8Array(Buffer.concat(await gather(found.pieces)))
+}
+
 let root = ''
 let directory = ''
 
@@ -87,7 +97,7 @@ test('the oldest outputs go to disk first, and only as many as the budget asks f
   for (let partition = 0; partition < 5; partition++) await sealResult(store, partition, 100)
   expect(await readdir(directory)).toHaveLength(3)
   for (let partition = 0; partition < 5; partition++)
-    expect((await store.result('s/1', partition))?.bytes).toEqual(bytesOf(partition, 100))
+    expect(await resultBytes(store, 's/1', partition)).toEqual(bytesOf(partition, 100))
 })
 
 test('outputs sealed at the same time are each written once', async () => {
@@ -95,7 +105,7 @@ test('outputs sealed at the same time are each written once', async () => {
   await Promise.all(Array.from({ length: 20 }, (_, partition) => sealResult(store, partition, 5_000)))
   expect(await readdir(directory)).toHaveLength(20)
   for (let partition = 0; partition < 20; partition++)
-    expect((await store.result('s/1', partition))?.bytes).toEqual(bytesOf(partition, 5_000))
+    expect(await resultBytes(store, 's/1', partition)).toEqual(bytesOf(partition, 5_000))
 })
 
 test('what is dropped while it is being written leaves no file', async () => {
@@ -114,7 +124,7 @@ test('an output sealed again replaces the first, in memory and on disk', async (
     await sealResult(store, 0, 100)
     const bytes = bytesOf(77, 200)
     await store.sealResult({ jobId: 's/1', session: 's', id: id(0), checksum: crc32(bytes) }, bytes)
-    expect((await store.result('s/1', 0))?.bytes).toEqual(bytes)
+    expect(await resultBytes(store, 's/1', 0)).toEqual(bytes)
     expect(await readdir(directory)).toHaveLength(budget === 0 ? 1 : 0)
     expect(store.list()).toHaveLength(1)
   }
@@ -156,8 +166,8 @@ test('a disk that takes nothing more fails the output that needed it, says where
   expect(store.list().map(output => output.id.partition)).toEqual([0])
   await mkdir(directory)
   await sealResult(store, 2, 100)
-  expect((await store.result('s/1', 0))?.bytes).toEqual(bytesOf(0, 100))
-  expect((await store.result('s/1', 2))?.bytes).toEqual(bytesOf(2, 100))
+  expect(await resultBytes(store, 's/1', 0)).toEqual(bytesOf(0, 100))
+  expect(await resultBytes(store, 's/1', 2)).toEqual(bytesOf(2, 100))
 })
 
 test('an output that its task wrote to a file is served from there in pieces, and goes with its session', async () => {
@@ -185,4 +195,21 @@ test('opening empties what an earlier process left, closing removes all', async 
   await sealResult(store, 0, 10)
   await store.close()
   expect(await readdir(root)).toEqual([])
+})
+
+test('a result that its task wrote to a file is handed out with what was added to accumulators, and goes with the job', async () => {
+  const store = await opened(0)
+  const rows = bytesOf(1, 3_000_000)
+  const file = join(directory, 'attempt.out')
+  await writeFile(file, rows)
+  const updates = bytesOf(2, 100)
+  const output = { jobId: 's/1', session: 's', id: { stage: 0, partition: 3, attempt: 0, term: 1 } }
+  const written = { file, sizeBytes: rows.byteLength, checksum: crc32(rows), updates }
+  const whole = Buffer.concat([rows, updates])
+  const sealed = { sizeBytes: whole.byteLength, checksum: crc32(whole) }
+  expect(await store.sealResultFile(output, written)).toEqual(sealed)
+  expect(await store.result('s/1', 3)).toMatchObject(sealed)
+  expect(whole.equals((await resultBytes(store, 's/1', 3))!)).toBe(true)
+  await store.dropJob('s/1')
+  expect(await readdir(directory)).toEqual([])
 })

@@ -151,9 +151,11 @@ export async function runPlan(
   const root = plan.nodes.length - 1
   const outcomes: TaskOutcome[] = []
   for (let partition = 0; partition < plan.nodes[root]!.partitions; partition++) {
-    outcomes.push(
-      await runner.runTask('job', plan, taskInput(plan, root, partition, { kind: 'result' }), ports),
-    )
+    const input = taskInput(plan, root, partition, { kind: 'result' })
+    const outcome = await runner.runTask('job', plan, input, ports)
+    if (outcome.type === 'result-file') {
+      outcomes.push({ ...outcome, type: 'result', bytes: ports.spill.takeSealed(outcome.file) })
+    } else outcomes.push(outcome)
   }
   return outcomes
 }
@@ -161,7 +163,9 @@ export async function runPlan(
 export function rowsOf(outcome: TaskOutcome): unknown[] {
   if (outcome.type === 'failed')
     throw new ShoalError('INTERNAL', { reason: outcome.error.message }, outcome.error.message)
-  if (outcome.type === 'map-file') throw new Error('a map output has no rows')
+  if (outcome.type === 'map-file' || outcome.type === 'result-file') {
+    throw new Error('its rows are in a file')
+  }
   return decodeRows(outcome.bytes)
 }
 

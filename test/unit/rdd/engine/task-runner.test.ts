@@ -426,9 +426,20 @@ describe('task runner: failures', () => {
   it('fails with TASK_MEMORY naming operator and limit where nothing can go to disk', async () => {
     const memoryLimitBytes = 200_000
     const ports = new MemoryPorts({ memoryLimitBytes })
-    const [, , failed] = await runPlan(numbers(900_000, new PlanMaker()), { kind: 'collect' }, ports)
+    const maker = new PlanMaker()
+    const parent = maker.parallelize([Array.from({ length: 900 }, () => ['key', 'x'.repeat(1_000)])])
+    const join = maker.fn((left: string, right: string) => left + right)
+    maker.node({
+      op: 'shuffle',
+      partitions: 1,
+      parent,
+      by: { kind: 'hash', partitions: 1 },
+      combine: { kind: 'reduce', fn: join },
+    })
+    const [failed] = await runPlan(maker, { kind: 'collect' }, ports)
+    const { label } = maker.nodes.at(-1)!
     expect(failed).toMatchObject({
-      error: { code: 'TASK_MEMORY', details: { operator: 'the result', limitBytes: memoryLimitBytes } },
+      error: { code: 'TASK_MEMORY', details: { operator: label, limitBytes: memoryLimitBytes } },
     })
   })
 
