@@ -44,6 +44,8 @@ export interface TaskState {
   readonly errors: { peer: string; error: WireError }[]
   readonly workersKilled: string[]
   fetchFailures: number
+  /** Map tasks whose input has changed: attempts with lower numbers, and those of earlier leaders, read what was there before. */
+  staleBelow: number | undefined
 }
 
 /** One job as the scheduler sees it: its stages' tasks and how far they are. */
@@ -369,5 +371,6 @@ function newTask(partition: number): TaskState {
     errors: [],
     workersKilled: [],
     fetchFailures: 0,
+    staleBelow: undefined,
   }
 }

@@ -40,6 +40,10 @@ export class OutputRegistry {
     return this.#shuffles.get(shuffle)?.outputs.has(map) === true
   }
 
+  isAt(shuffle: string, map: number, peer: string): boolean {
+    return this.#shuffles.get(shuffle)?.outputs.get(map)?.peer === peer
+  }
+
   complete(shuffle: string, maps: number): boolean {
     return (this.#shuffles.get(shuffle)?.outputs.size ?? 0) >= maps
   }

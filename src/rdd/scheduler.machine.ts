@@ -167,7 +167,8 @@ export class Scheduler {
     const over = new Set<string>()
     for (const output of event.outputs) {
       if (output.shuffle !== undefined) {
-        this.#addOutput(output.shuffle.key, output.shuffle.map, event.peer, output.checksum)
+        const { key, map } = output.shuffle
+        if (!this.#isStale(output.jobId, output.id)) this.#addOutput(key, map, event.peer, output.checksum)
         continue
       }
       const job = this.#jobs.get(output.jobId)
@@ -258,7 +259,8 @@ export class Scheduler {
     // A map output is worth keeping even when its job is over: it belongs to the session.
     if (outcome.type === 'map-output') {
       this.#onSessionFound(outcome.shuffle.slice(0, outcome.shuffle.lastIndexOf('/')), nowMs)
-      this.#addOutput(outcome.shuffle, id.partition, peer, outcome.checksum)
+      if (this.#isStale(jobId, id)) this.#onStaleOutput(outcome.shuffle, id.partition, peer)
+      else this.#addOutput(outcome.shuffle, id.partition, peer, outcome.checksum)
     }
     const job = this.#jobs.get(jobId)
     if (job === undefined) {
@@ -279,7 +281,8 @@ export class Scheduler {
     }
     switch (outcome.type) {
       case 'map-output':
-        this.cancelAttempts(job, task)
+        if (job.isDone(id, this.#outputs)) this.cancelAttempts(job, task)
+        else if (awaited) job.again(id.stage, task)
         break
       case 'result':
         job.sealResult(id.partition, peer)
@@ -320,6 +323,7 @@ export class Scheduler {
           continue
         }
         for (const task of tasks.values()) {
+          task.staleBelow = task.attempts
           if (task.running.size === 0) continue
           this.cancelAttempts(job, task)
           job.again(stage.id, task)
@@ -329,6 +333,22 @@ export class Scheduler {
         this.restartReaders(key, seen)
       }
     }
+  }
+
+  /**
+   * The attempt read map outputs that have changed since. Its report may come all the same, late or a second time, or its
+   * output be found at a peer that comes back.
+   */
+  #isStale(jobId: string, id: TaskId): boolean {
+    const staleBelow = this.#jobs.get(jobId)?.task(id)?.staleBelow
+    return staleBelow !== undefined && (id.term !== this.#term || id.attempt < staleBelow)
+  }
+
+  /** Where a later attempt has put its output already, the stale one may have come on top of it. */
+  #onStaleOutput(shuffle: string, map: number, peer: string): void {
+    if (!this.#outputs.isAt(shuffle, map, peer)) return
+    this.#outputs.drop(shuffle, map, peer)
+    this.restartReaders(shuffle, new Set())
   }
 
   #keepEarly(event: TaskEnded, nowMs: number): void {

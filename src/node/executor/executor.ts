@@ -340,7 +340,10 @@ export class Executor {
     return {
       sessions: [...sessions],
       kept,
-      running: Array.from(this.#running.values(), ({ jobId, id }) => ({ jobId, id })),
+      // Not the cancelled: a leader that waited for one would wait for ever, because its failure is told to nobody.
+      running: [...this.#running.values()]
+        .filter(({ cancelled }) => !cancelled)
+        .map(({ jobId, id }) => ({ jobId, id })),
       outputs: this.#store.list(),
     }
   }

@@ -25,6 +25,8 @@ export class SimLeader {
   readonly #asking = new Set<SimPeer>()
   /** Attempts that were given to an executor, or found there, and have not been reported. */
   readonly #handed = new Map<string, { peer: string; jobId: string; id: TaskId }>()
+  /** Attempts of earlier leaders of which the end was heard, perhaps before the inventory that calls them running. */
+  readonly #heard = new Set<string>()
   #stopped = false
 
   constructor(world: JobWorld, peer: SimPeer, term: number) {
@@ -78,7 +80,8 @@ export class SimLeader {
 
   hearKept(peer: SimPeer, kept: readonly Kept[]): true {
     if (this.#executors.has(peer))
-      for (const { fingerprint, partition } of kept) this.#keptAt.add(fingerprint, partition, peer.name)
+      for (const each of kept)
+        this.#keptAt.change(peer.name, { ...each, session: 's', memoryBytes: 8, diskBytes: 0, isGone: false })
     return true
   }
 
@@ -128,7 +131,10 @@ export class SimLeader {
     if (this.#stopped) return
     for (const told of this.#world.mutant.told?.(event, this) ?? [event]) {
       this.#world.note(`${this.#peer.name}/${this.term}`, shown(told))
-      if (told.type === 'task-ended') this.#handed.delete(`${told.jobId} ${attemptKey(told.id)}`)
+      if (told.type === 'task-ended') {
+        this.#handed.delete(`${told.jobId} ${attemptKey(told.id)}`)
+        if (told.id.term !== this.term) this.#heard.add(`${told.jobId} ${attemptKey(told.id)}`)
+      }
       const effects = this.scheduler.step(told, this.#world.time.nowMs)
       this.scheduler.assertInvariants()
       for (const effect of effects) this.#perform(effect)
@@ -154,7 +160,8 @@ export class SimLeader {
         this.#executors.add(peer)
         this.step({ type: 'executor-joined', peer: peer.name, workers })
         this.hearKept(peer, kept)
-        for (const { jobId, id } of running) this.#hand(peer.name, jobId, id)
+        for (const { jobId, id } of running)
+          if (!this.#heard.has(`${jobId} ${attemptKey(id)}`)) this.#hand(peer.name, jobId, id)
         this.step({ type: 'inventory-received', peer: peer.name, running, outputs })
         for (const jobId of this.#places.keys()) this.#tellMoved(peer, jobId)
         for (const session of sessions) this.step({ type: 'session-found', session })

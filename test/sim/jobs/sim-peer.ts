@@ -145,7 +145,9 @@ export class SimPeer implements End {
     if (!this.#obey(term)) return undefined
     return {
       workers: this.workers,
-      running: Array.from(this.#running.values(), ({ jobId, id }) => ({ jobId, id })),
+      running: [...this.#running.values()]
+        .filter(({ cancelled }) => !cancelled)
+        .map(({ jobId, id }) => ({ jobId, id })),
       outputs: Array.from(this.#store.values(), ({ jobId, id, shuffle, checksum, sizeBytes }) => ({
         jobId,
         id,

@@ -1,4 +1,4 @@
-import { mkdtempSync } from 'node:fs'
+import { existsSync, mkdtempSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -11,6 +11,7 @@ import {
   DatasetContext,
   encodePlan,
   forgetSession,
+  cancelTasks,
   inventory,
   inventoryBody,
   planStages,
@@ -144,4 +145,23 @@ test('a session that is forgotten takes its jobs and their results with it, thou
   expect(await listed()).toMatchObject({ sessions: ['s'], outputs: [{ jobId: 's/1' }] })
   await leader.call(EXECUTOR_ID, forgetSession, { term: TERM, session: 's' })
   expect(await listed()).toEqual({ sessions: [], kept: [], running: [], outputs: [] })
+})
+
+test('an attempt that was cancelled is not called running: nobody would hear of its failure', async () => {
+  const begun = join(directory, 'begun')
+  const busy = await planOf(mesh =>
+    mesh.range(0, 1, 1, 1).map(() => {
+      process.getBuiltinModule('node:fs').writeFileSync(begun, '')
+      for (;;);
+    }),
+  )
+  await hand('s/1', busy)
+  await waitFor('the task has begun', () => existsSync(begun))
+  const id = { stage: 0, partition: 0, attempt: 0, term: TERM }
+  expect(await listed()).toMatchObject({ running: [{ jobId: 's/1', id }] })
+  await leader.call(EXECUTOR_ID, cancelTasks, { term: TERM, jobId: 's/1', ids: [id] })
+  expect(executor.runningTasks).toBe(1)
+  expect(await listed()).toMatchObject({ running: [] })
+  await waitFor('its thread is gone', () => executor.runningTasks === 0)
+  expect(ended).toEqual([])
 })

@@ -9,6 +9,8 @@ import {
   mapOutputOf,
   resultOf,
   Scene,
+  sealed,
+  startOf,
   starts,
   typesOf,
 } from './scheduler-support.ts'
@@ -114,6 +116,32 @@ describe('a map output that comes out different the second time', () => {
     scene.finishAll(again, job)
     const second = starts(scene.effects.slice(before)).filter(each => each.id.stage === 1)
     expect(new Set(second.map(each => each.id.partition))).toEqual(new Set([0, 1]))
+    expect(failureOf(scene.effects)).toBeUndefined()
+  })
+
+  test('makes what was computed from the old one worthless, whenever its report comes and wherever it is found', () => {
+    const scene = new Scene(1, { a: 1, b: 1 })
+    const all = starts(scene.submit(job))
+    for (const { peer, id } of all) scene.ended(peer, id, mapOutputOf(job, id))
+    const old = startOf(scene.effects, 1, 0)
+    scene.ended(old.peer, old.id, mapOutputOf(job, old.id))
+    const gone = startOf(scene.effects, 0, old.peer === 'a' ? 1 : 0)
+    scene.step({ type: 'executor-joined', peer: 'c', workers: 4 })
+    const [lost] = starts(scene.step({ type: 'executor-gone', peer: old.peer === 'a' ? 'b' : 'a' }))
+    expect(lost!.id).toMatchObject({ stage: 0, partition: gone.id.partition })
+    scene.ended('c', lost!.id, changed(mapOutputOf(job, lost!.id)))
+    // The answer to its report was lost, so that it comes again; and a peer comes back that has one, too.
+    scene.ended(old.peer, old.id, mapOutputOf(job, old.id))
+    scene.step({ type: 'executor-joined', peer: 'd', workers: 1 })
+    const output = sealed(job, old.id)
+    scene.step({ type: 'inventory-received', peer: 'd', running: [], outputs: [output] })
+    const anew = starts(scene.effects).filter(({ id }) => id.stage === 1 && id.partition === 0)
+    expect(anew).toHaveLength(2)
+    scene.ended(anew[1]!.peer, anew[1]!.id, changed(mapOutputOf(job, anew[1]!.id)))
+    const other = starts(scene.effects).findLast(({ id }) => id.stage === 1 && id.partition === 1)!
+    scene.ended(other.peer, other.id, mapOutputOf(job, other.id))
+    const reads = scene.effects.findLast(effect => effect.type === 'run-tasks' && effect.stage.id === 2)
+    expect(reads).toMatchObject({ shuffles: [{ peers: [anew[1]!.peer, other.peer] }] })
     expect(failureOf(scene.effects)).toBeUndefined()
   })
 
