@@ -94,9 +94,8 @@ test('what tasks print arrives before the action resolves, labelled, and what is
   for (const output of outputs) {
     expect(output).toMatchObject({ type: 'line', level: 'log', stage: 0, attempt: 0, name: 'forEach' })
   }
-  expect(outputs.map(output => (output.type === 'line' ? output.partition : -1)).toSorted()).toEqual([
-    0, 1, 2, 3,
-  ])
+  const partitions = outputs.map(output => (output.type === 'line' ? output.partition : -1))
+  expect(new Set(partitions)).toEqual(new Set([0, 1, 2, 3]))
   outputs.length = 0
   await mesh
     .range(0, 30_000, 1, 3)

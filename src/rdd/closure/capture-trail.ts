@@ -68,7 +68,9 @@ export class CaptureTrail {
   charge(bytes: number): void {
     this.sizeBytes += bytes
     if (this.sizeBytes <= this.#maxBytes) return
-    this.refuse(`it makes the closure larger than ${this.#maxBytes} bytes; broadcast() it instead`)
+    this.refuse(
+      `it makes the closure larger than ${this.#maxBytes} bytes; broadcast() it instead, and read its .value in the function`,
+    )
   }
 
   countNode(isRow: boolean): void {

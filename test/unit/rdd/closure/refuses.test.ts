@@ -201,7 +201,8 @@ test('a capture larger than the limit is refused with the path of the variable',
   const model = { name: 'm', weights: new Float64Array(200_000) }
   expect(refusalOf(() => model.weights[0])).toEqual({
     variable: 'model.weights',
-    reason: 'it makes the closure larger than 1048576 bytes; broadcast() it instead',
+    reason:
+      'it makes the closure larger than 1048576 bytes; broadcast() it instead, and read its .value in the function',
   })
   expect(capture(() => model.weights[0], { maxBytes: 2_000_000 }).warnings[0]).toMatch(
     /broadcast\(\) what is large/,
