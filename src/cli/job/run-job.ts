@@ -7,6 +7,7 @@ import { errorColors, note } from '../terminal.ts'
 import { JobBar } from './job-bar.ts'
 import { importJob } from './job-file.ts'
 import { RunningJobs } from './running-jobs.ts'
+import { SkewNotes } from './skew-notes.ts'
 
 /** A module that has ended but left its mesh open keeps the process; after so long without a job it is told. */
 const FORGOTTEN_MS = 5_000
@@ -22,9 +23,16 @@ export async function runJob(file: string, args: readonly string[], settings: Se
   process.argv = [process.argv[0] ?? process.execPath, resolve(file), ...args]
   const library = await import('./job-library.ts')
   const bar = new JobBar()
+  const skew = new SkewNotes()
   const meshes = new Map<Mesh, RunningJobs>()
   library.watchMeshes(mesh => {
-    meshes.set(mesh, new RunningJobs(mesh, event => bar.onEvent(event)))
+    meshes.set(
+      mesh,
+      new RunningJobs(mesh, event => {
+        bar.onEvent(event)
+        skew.onEvent(event)
+      }),
+    )
   })
 
   let isInterrupted = false

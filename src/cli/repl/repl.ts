@@ -10,6 +10,7 @@ import { describeError, EXIT_FAILED } from '../error-report.ts'
 import { Interrupted } from '../interrupt.ts'
 import { JobBar } from '../job/job-bar.ts'
 import { RunningJobs } from '../job/running-jobs.ts'
+import { SkewNotes } from '../job/skew-notes.ts'
 import type { Settings } from '../settings.ts'
 import { colors, note, print, shown } from '../terminal.ts'
 import { counted } from '../units.ts'
@@ -27,7 +28,7 @@ interface Key {
 
 const MESH_HELP = `the mesh: make datasets with mesh.textFile(path), mesh.parallelize(data) or mesh.range(end);
 files are at mesh.fs (ls, put, get, head, fsck, …); ask with mesh.jobs() and mesh.report(),
-or type .status, .report or .fsck`
+or type .status, .report, .fsck, .jobs or .job`
 
 const UNFINISHED = 'the input ends in the middle of a statement'
 
@@ -51,6 +52,7 @@ class Session {
   readonly #settings: Settings
   readonly #isInteractive = process.stdin.isTTY === true && process.stdout.isTTY === true
   readonly #bar = new JobBar()
+  readonly #skew = new SkewNotes()
   readonly #jobs: RunningJobs
   readonly #evaluator = new Evaluator(process.stdin)
   #snippets = 0
@@ -63,7 +65,10 @@ class Session {
   constructor(mesh: Mesh, settings: Settings) {
     this.#mesh = mesh
     this.#settings = settings
-    this.#jobs = new RunningJobs(mesh, event => this.#bar.onEvent(event))
+    this.#jobs = new RunningJobs(mesh, event => {
+      this.#bar.onEvent(event)
+      this.#skew.onEvent(event)
+    })
   }
 
   async run(): Promise<void> {

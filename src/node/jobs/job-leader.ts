@@ -634,6 +634,7 @@ export class JobLeader {
     this.#record({ type: 'job-end', jobId, status: 'done', tasks, retried: progress.retried })
     // Who has seen no progress has no use for the last of it, unless there is something to think about.
     if (job.update.said || hasSkew(job.update.events)) {
+      job.update.said = true
       const last = this.#tracer.progress({ type: 'progress', jobId, progress }, Date.now())
       const events = [...job.update.events.splice(0), ...(last === undefined ? [] : [last])]
       this.#update(job, { jobId, epoch: job.requester.epoch, term: this.term, state: 'done', events })

@@ -3,6 +3,7 @@ import { expect, test } from 'vitest'
 import { describeJob } from '../../../src/cli/job/job-report.ts'
 import { timeline } from '../../../src/cli/job/job-timeline.ts'
 import { skewLine } from '../../../src/cli/job/skew-line.ts'
+import { SkewNotes } from '../../../src/cli/job/skew-notes.ts'
 import type { JobEvent } from '../../../src/rdd/job-event.ts'
 import { viewJob } from '../../../src/rdd/job-view.ts'
 
@@ -190,4 +191,36 @@ test('skew is one line', () => {
     'stage 2: partition 7 took 300 times the median time (30.0 s)',
   )
   expect(skewLine(2, { ...skew, of: 'bytes', value: 3 * 1024 ** 2 })).toContain('(3.0 MiB)')
+})
+
+test('a skewed job gets one line when it is over, and a loop of them does not fill the screen', () => {
+  const lines: string[] = []
+  let nowMs = 0
+  const notes = new SkewNotes(
+    line => lines.push(line),
+    () => nowMs,
+  )
+  const skew = { partition: 7, of: 'records', value: 41_000, median: 1_000, largestGroup: 0 } as const
+  const run = (jobId: string, times: readonly number[], status: 'done' | 'failed' = 'done'): void => {
+    const stamp = { v: 1, jobId, term: 1, seq: 0, timeMs: 0 } as const
+    notes.onEvent({ ...stamp, type: 'submitted', name: 'words' })
+    const found = times.map(each => ({ ...skew, times: each }))
+    const ended = { type: 'stage-ended', stage: 2, outcome: 'done', durationMs: 1, finished: 8 } as const
+    notes.onEvent({ ...stamp, ...ended, ...(found.length === 0 ? {} : { skew: found }) })
+    expect(lines.some(line => line.includes(jobId))).toBe(false)
+    notes.onEvent({ ...stamp, type: 'settled', name: 'words' })
+    notes.onEvent({ ...stamp, type: 'job-ended', status, durationMs: 1, started: 8, retried: 0 })
+  }
+  run('a/1', [])
+  run('a/2', [9, 41], 'failed')
+  expect(lines).toEqual([])
+  run('a/3', [9, 41])
+  expect(lines).toEqual([
+    'words: stage 2: partition 7 has 41 times the median records (41,000); 1 other partition too. More: shoal job a/3',
+  ])
+  for (let i = 0; i < 20; i++) run(`b/${i}`, [9])
+  expect(lines).toHaveLength(1)
+  nowMs = 60_000
+  run('c/1', [9])
+  expect(lines[1]).toContain('20 jobs before it were skewed as well. More: shoal job c/1')
 })
