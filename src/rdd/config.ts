@@ -63,6 +63,8 @@ export const JOB_EVENTS = {
 } as const
 
 export const JOBS = {
+  /** Classes that may be declared in one context: they travel with every plan. */
+  classesMax: 1_000,
   /** Packages that the closures of one job may name; more is refused with the plan. */
   packagesMax: 1_000,
   /** Ended jobs that stay listed; the oldest go first. */

@@ -3,6 +3,7 @@ import type { Broadcast } from './broadcast.ts'
 import type { AbortOptions } from '../base/deadline.ts'
 import { encodeRows } from './codec/index.ts'
 import { invalid, origin, partitionCount, type Pair, type Row } from './dataset.ts'
+import { ClassRegistry } from './class-registry.ts'
 import type { CsvOptions } from './engine/csv-reader.ts'
 import type { ParquetOptions } from './engine/parquet-reader.ts'
 import type { DatasetEnvironment } from './environment.ts'
@@ -54,6 +55,7 @@ export class DatasetContext {
       drop: (ref, generation, isDestroyed) => runner.dropBroadcast?.(ref, generation, isDestroyed),
     })
     runner.share?.(this.#variables)
+    const classes = new ClassRegistry()
     this.#environment = {
       context: this,
       runner: new JobGroups(runner, this.#variables),
@@ -62,7 +64,9 @@ export class DatasetContext {
       persisted: new Map(),
       checkpoints: new Set(),
       defaultPartitions: partitionCount('defaultPartitions', defaultPartitions),
+      classes,
       capture: {
+        classes: classes.ids,
         ...(maxClosureBytes !== undefined && { maxBytes: maxClosureBytes }),
         ...(globals !== undefined && { globals }),
       },
@@ -241,6 +245,17 @@ export class DatasetContext {
   /** Directories in `/.checkpoints` that checkpoints made and that are to go when this context ends. */
   protected ownCheckpoints(): string[] {
     return [...this.#environment.checkpoints]
+  }
+
+  /**
+   * Declares classes: their instances stay instances in rows that are shuffled, spilled, kept and collected, where those of other
+   * classes arrive as plain objects; and all functions of a job mean the same class, so that `instanceof` holds everywhere. An
+   * instance is made again of its own enumerable fields; no constructor runs. Of classes that use each other in their methods, declare
+   * first the one that is used.
+   * @throws CLOSURE_REFUSED for classes with #private state, for kinds of Map, Array, Error…, and for what cannot be captured
+   */
+  registerClass(...classes: (abstract new (...args: never[]) => object)[]): void {
+    for (const type of classes) this.#environment.classes.add(type, this.#environment.capture)
   }
 
   /** Actions called from here on belong to this group, until another is set; without an id to none. */

@@ -1,5 +1,6 @@
 import type { CaptureOptions } from './closure/index.ts'
 import type { Detacher } from './detached-job.ts'
+import type { ClassRegistry } from './class-registry.ts'
 import type { DatasetContext } from './context.ts'
 import type { JobGroups } from './job-groups.ts'
 import type { FileResolver } from './job-runner.ts'
@@ -19,6 +20,8 @@ export interface DatasetEnvironment {
   checkpoints: Set<string>
   /** Partitions of parallelize, range and (at least) textFile where the call names none. */
   defaultPartitions: number
+  /** Those that the user declared. */
+  classes: ClassRegistry
   /** Limits of closures, and the global object of a REPL. */
   capture: Omit<CaptureOptions, 'operator'>
   /** Told once for each warning about a captured function, as ready text. */

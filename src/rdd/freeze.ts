@@ -107,6 +107,9 @@ class Freezer {
     const plan = this.#withShared(
       reachable({ version: 1, nodes: this.#nodes, closures: this.#closures, action }, root),
     )
+    const { classes, packages: ofClasses } = this.#environment.classes
+    if (classes.length > 0) plan.classes = [...classes]
+    for (const need of ofClasses) this.#packages.set(need.name, need)
     const packages = [...this.#packages.values()].sort((a, b) => (a.name < b.name ? -1 : 1))
     return packages.length === 0 ? plan : { ...plan, packages }
   }

@@ -150,6 +150,10 @@ const plan: z.ZodType<Plan> = z.object({
   version: z.literal(1),
   nodes: z.array(node).min(1),
   closures: z.array(bytes),
+  classes: z
+    .array(z.object({ id: text, closure: bytes }))
+    .max(JOBS.classesMax)
+    .exactOptional(),
   packages: packageNeeds.exactOptional(),
   action,
   only: z.array(count).exactOptional(),

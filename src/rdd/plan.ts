@@ -1,4 +1,5 @@
 import type { BroadcastRef } from './broadcast.ts'
+import type { DeclaredClass } from './class-registry.ts'
 import type { PackageNeed } from './closure/index.ts'
 import type { KeptLevel } from './storage-level.ts'
 
@@ -172,6 +173,8 @@ export interface Plan {
   nodes: PlanNode[]
   /** Captured closures (closure/capture.ts, encoded), referenced by index. */
   closures: Uint8Array[]
+  /** Classes that the user declared, in the order in which they are made: none needs a later one. */
+  classes?: DeclaredClass[]
   /** Packages that closures name: every executor has them before its first task. Absent when there are none. */
   packages?: PackageNeed[]
   action: Action

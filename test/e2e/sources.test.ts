@@ -138,6 +138,35 @@ test('local files and streams are read through the mesh, and go with their sessi
   )
   expect(await streamed.map(({ id }) => id).sum()).toBe(19_999_900_000)
 
+  // Classes are made once in each thread: instances of one function are those of all others.
+  class Money {
+    cents: number
+    constructor(cents: number) {
+      this.cents = cents
+    }
+    plus(other: Money): Money {
+      return new Money(this.cents + other.cents)
+    }
+  }
+  const wallet = (): Promise<[number, Money][]> =>
+    mesh
+      .range(1_000, undefined, 1, 6)
+      .map(i => [i % 3, new Money(i)] as const)
+      .reduceByKey((a, b) => {
+        if (!(a instanceof Money)) throw new Error('it lost its class')
+        return a.plus(b)
+      })
+      .sortByKey()
+      .collect() as Promise<[number, Money][]>
+  await expect(wallet()).rejects.toMatchObject({ code: 'TASK_FAILED' })
+  mesh.registerClass(Money)
+  const purses = await wallet()
+  expect(purses.map(([, money]) => [money instanceof Money, money.cents])).toEqual([
+    [true, 166_833],
+    [true, 166_167],
+    [true, 166_500],
+  ])
+
   // The peer that the client is attached to dies: the files have another copy.
   const again = mesh.textFile(`${url}/logs/b.txt.gz`)
   expect(await again.count()).toBe(2_000)

@@ -45,6 +45,8 @@ export interface CaptureOptions {
   maxNodes?: number
   /** Operator the function is for, named in refusals. */
   operator?: string
+  /** Classes that the user declared, with their ids: they travel apart, once. */
+  classes?: ReadonlyMap<Function, string>
   /** Global object to look free names up in, when the function's own cannot be found (a REPL's context). */
   globals?: object
 }
@@ -78,6 +80,7 @@ class Capturer {
   readonly #trail: CaptureTrail
   readonly #origins: CaptureOrigins
   readonly #globals: object | undefined
+  readonly #classes: ReadonlyMap<Function, string> | undefined
   readonly #ids = new Map<object, number>()
   readonly #nodes: Node[] = []
   readonly #shared = new Set<SharedHandle>()
@@ -94,6 +97,7 @@ class Capturer {
     )
     this.#origins = new CaptureOrigins(this.#trail)
     this.#globals = options.globals
+    this.#classes = options.classes
     if (options.globals !== undefined) this.#origins.addRealm(options.globals)
   }
 
@@ -122,7 +126,12 @@ class Capturer {
     if (reference !== undefined) return reference
     const known = this.#ids.get(value)
     if (known !== undefined) return { kind: 'node', id: known }
-    if (typeof value === 'function') return this.#node(value, () => this.#function(value))
+    if (typeof value === 'function') {
+      const declared = this.#classes?.get(value)
+      return this.#node(value, () =>
+        declared === undefined ? this.#function(value) : { kind: 'declared', id: declared },
+      )
+    }
     return this.#node(value, () => this.#object(value))
   }
 

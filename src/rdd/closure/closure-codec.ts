@@ -48,6 +48,7 @@ const NODE_TAGS = [
   'function',
   'shared',
   'package',
+  'declared',
 ] as const
 
 type ValueTag = (typeof VALUE_TAGS)[number]
@@ -259,6 +260,9 @@ function writeNode(writer: ByteWriter, node: Node): void {
     case 'function':
       writeFunction(writer, node)
       return
+    case 'declared':
+      writer.string(node.id)
+      return
     case 'package':
       for (const text of [node.package, node.version, node.subpath]) writer.string(text)
       writer.boolean(node.as === 'require')
@@ -303,6 +307,8 @@ function readNode(reader: ByteReader, nodes: number): Node {
     }
     case 'function':
       return readFunction(reader, nodes)
+    case 'declared':
+      return { kind, id: reader.string() }
     case 'package':
       return readPackage(reader)
     case undefined:

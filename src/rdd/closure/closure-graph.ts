@@ -68,6 +68,8 @@ export type Node =
   | { kind: 'shared'; what: ShippedHandle['what']; id: string; of: Value }
   | { kind: 'bound'; target: Value; thisArg: Value; args: Value[] }
   | FunctionNode
+  /** A class that the user declared, by its id: the executing thread has made it before. */
+  | { kind: 'declared'; id: string }
   /** Found by name on the executing peer, in a package that is installed there. */
   | ({ kind: 'package' } & PackageName)
 

@@ -1,4 +1,5 @@
 export { capture, captureValue, type CaptureOptions } from './capture.ts'
+export { instancesCanTravel } from './class-instances.ts'
 export { encodeClosure } from './closure-codec.ts'
 export type { CapturedClosure, SourceLocation } from './closure-graph.ts'
 export { closureLimits } from './config.ts'

@@ -1,5 +1,6 @@
 import vm from 'node:vm'
 import { hasCode } from '../../base/index.ts'
+import { declaredPrototype } from '../codec/index.ts'
 import { resolveReference } from './builtin-references.ts'
 import { badClosure, decodeClosure } from './closure-codec.ts'
 import type { Capture, FunctionNode, Node, ObjectParts, Property, Value } from './closure-graph.ts'
@@ -100,6 +101,11 @@ class Reviver {
     switch (node.kind) {
       case 'function':
         return this.#function(id, node)
+      case 'declared': {
+        const prototype = declaredPrototype(node.id)
+        if (prototype === undefined) throw new TypeError(`the class ${node.id} was not declared`)
+        return this.#keep(id, Reflect.get(prototype, 'constructor'))
+      }
       case 'package':
         return this.#keep(id, packagesHere().named(node))
       case 'bytes':

@@ -1,4 +1,5 @@
 import { types } from 'node:util'
+import { classOf } from './declared-classes.ts'
 import { isRecord } from './record-value.ts'
 
 /**
@@ -42,5 +43,5 @@ function partsOf(value: object): Iterable<unknown> {
   if (types.isMap(value)) return [...value].flat()
   if (types.isSet(value)) return value
   if (types.isNativeError(value)) return [value.cause]
-  return isRecord(value) ? Object.values(value) : []
+  return isRecord(value) || classOf(value) !== undefined ? Object.values(value) : []
 }

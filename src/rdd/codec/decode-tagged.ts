@@ -1,5 +1,6 @@
 import type { BatchReader } from './batch-reader.ts'
 import { malformed } from './batch-format.ts'
+import { declaredPrototype } from './declared-classes.ts'
 import { ERROR_HAS, ERROR_NAMES, TAG, VIEW_NAMES, type ViewName } from './tagged-format.ts'
 
 /** Reads `count` values of mixed types. Throws BAD_MESSAGE for whatever no encoder writes. */
@@ -28,6 +29,7 @@ interface Shape {
 class TaggedDecoder {
   readonly #reader: BatchReader
   readonly #shapes: Shape[] = []
+  readonly #classes: string[] = []
   /** What a cyclic row can refer to. */
   #begun: object[] | undefined
 
@@ -79,6 +81,8 @@ class TaggedDecoder {
         return this.#sparse()
       case TAG.record:
         return this.#record()
+      case TAG.instance:
+        return this.#instance()
       case TAG.map:
         return this.#map()
       case TAG.set:
@@ -140,13 +144,22 @@ class TaggedDecoder {
     return values
   }
 
-  #record(): object {
+  #instance(): object {
+    const index = this.#reader.count()
+    if (index > this.#classes.length) throw malformed(`class ${index} of ${this.#classes.length}`)
+    const id = (this.#classes[index] ??= this.#reader.countedText())
+    if (this.#reader.byte() !== TAG.record) throw malformed('an instance without fields')
+    return this.#record(declaredPrototype(id))
+  }
+
+  #record(prototype?: object): object {
     const { names, isOdd } = this.#readShape()
-    const record: Record<string, unknown> = {}
+    const record: Record<string, unknown> = prototype === undefined ? {} : Object.create(prototype)
     this.#begin(record)
     for (let i = 0; i < names.length; i++) {
       const value = this.#value()
-      if (isOdd) Object.defineProperty(record, names[i]!, { value, ...ORDINARY })
+      // Of an instance an assignment could call a setter.
+      if (isOdd || prototype !== undefined) Object.defineProperty(record, names[i]!, { value, ...ORDINARY })
       else record[names[i]!] = value
     }
     return record

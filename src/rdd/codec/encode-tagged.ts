@@ -1,6 +1,7 @@
 import { types } from 'node:util'
 import type { ByteWriter } from './byte-writer.ts'
 import { CycleWriter } from './cycle-writer.ts'
+import { classOf } from './declared-classes.ts'
 import { isRecord } from './record-value.ts'
 import { isSame, ShapeTable } from './shape-table.ts'
 import {
@@ -27,6 +28,8 @@ export function writeTagged(writer: ByteWriter, values: readonly unknown[], coun
 class TaggedEncoder {
   readonly #writer: ByteWriter
   readonly #shapes = new ShapeTable()
+  /** Ids of declared classes, each as a shape of one name. */
+  readonly #classes = new ShapeTable()
   /** The names of the record before: its shape is mostly that of the next one. */
   #names: readonly string[] = []
   #shape = -1
@@ -44,6 +47,7 @@ class TaggedEncoder {
     if (typeof value !== 'object' || value === null) return this.#value(value)
     const start = this.#writer.length
     const shapes = this.#shapes.size
+    const classes = this.#classes.size
     try {
       this.#value(value)
     } catch (error) {
@@ -51,6 +55,7 @@ class TaggedEncoder {
       if (error !== CYCLE) throw error
       this.#writer.rewind(start)
       this.#shapes.cut(shapes)
+      this.#classes.cut(classes)
       this.#shape = -1
       this.#cyclicRow(value)
     }
@@ -119,6 +124,9 @@ class TaggedEncoder {
     } else if (isRecord(value)) {
       if (!this.#enter(value)) return
       this.#record(value as Record<string, unknown>)
+    } else if (classOf(value) !== undefined) {
+      if (!this.#enter(value)) return
+      this.#instance(value as Record<string, unknown>, classOf(value)!)
     } else if (types.isMap(value)) {
       if (!this.#enter(value)) return
       this.#map(value)
@@ -192,6 +200,14 @@ class TaggedEncoder {
     if (this.#shape < 0 || !isSame(names, this.#names)) this.#changeShape(names)
     else this.#writer.count(this.#shape)
     for (let i = 0; i < names.length; i++) this.#value(value[names[i]!])
+  }
+
+  #instance(value: Record<string, unknown>, id: string): void {
+    this.#writer.byte(TAG.instance)
+    const known = this.#classes.find([id])
+    this.#writer.count(known ?? this.#classes.add([id]))
+    if (known === undefined) this.#writer.countedText(id)
+    this.#record(value)
   }
 
   #changeShape(names: readonly string[]): void {

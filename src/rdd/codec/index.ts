@@ -1,3 +1,4 @@
+export { classOf, declareClass, declaredPrototype, isDeclared } from './declared-classes.ts'
 export { estimateBytes } from './estimate-bytes.ts'
 export { countRows, decodeBatches, decodePairBatches, decodeRows, wholeBatchBytes } from './row-decoder.ts'
 export type { PairColumns } from './row-decoder.ts'

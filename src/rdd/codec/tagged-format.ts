@@ -16,6 +16,7 @@
  *     error   = index in ERROR_NAMES u8, flags u8 (1 message, 2 cause), message, cause
  *     bytes   = index in VIEW_NAMES u8, count of bytes, bytes; NaN always with the same bits
  *     again   = number of an array, record, map, set or error of this row, counted as they begin: of cyclic rows only
+ *     instance = class, then a record; a class that is not known yet follows its number as a text (declared-classes.ts)
  *     cyclic  = before a row that holds cycles
  */
 export const TAG = {
@@ -40,6 +41,7 @@ export const TAG = {
   bytes: 18,
   again: 19,
   cyclic: 20,
+  instance: 21,
 } as const
 
 /** Errors that keep their type, as with structured clone; all others are `Error`. */

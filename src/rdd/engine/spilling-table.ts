@@ -1,4 +1,4 @@
-import { estimateBytes } from '../codec/index.ts'
+import { classOf, estimateBytes } from '../codec/index.ts'
 import { AggregationTable, MISSED } from './aggregation-table.ts'
 import { inParts, pairsBlock, type Block } from './block.ts'
 import { ENGINE } from './config.ts'
@@ -299,12 +299,17 @@ function evict(
   return kept.map(([order]) => order)
 }
 
-/** What comes back from disk as it was: instances of classes would lose their methods. */
+/** What comes back from disk as it was: instances of classes that are not declared would lose their methods. */
 function isPlain(value: unknown): boolean {
   if (typeof value !== 'object' || value === null) return typeof value !== 'function'
   if (Array.isArray(value) || ArrayBuffer.isView(value)) return true
   const prototype: unknown = Object.getPrototypeOf(value)
-  return prototype === null || PLAIN.has(prototype)
+  return (
+    typeof prototype !== 'object' ||
+    prototype === null ||
+    PLAIN.has(prototype) ||
+    classOf(value) !== undefined
+  )
 }
 
 const PLAIN = new Set<unknown>([Object.prototype, Map.prototype, Set.prototype, Date.prototype])

@@ -1,5 +1,6 @@
 import { crc32 } from 'node:zlib'
 import { reviveClosure, type ReviveContext } from '../closure/index.ts'
+import { declareClass, isDeclared } from '../codec/index.ts'
 import type { Plan } from '../plan.ts'
 import type { TaskInput, TaskOutcome, TaskPorts } from '../task.ts'
 import { StageCode } from './stage-code.ts'
@@ -32,7 +33,13 @@ export class TaskRunner {
   /** Never rejects: whatever goes wrong is in the outcome. */
   async runTask(jobKey: string, plan: Plan, input: TaskInput, ports: TaskPorts): Promise<TaskOutcome> {
     const scope = `${this.#number}:${jobKey}:${input.id.stage}`
-    const { code, shared } = this.#jobOf(jobKey)
+    let job: { code: StageCode; shared: TaskShared }
+    try {
+      job = this.#jobOf(jobKey, plan)
+    } catch (error) {
+      return failedOutcome(error, input)
+    }
+    const { code, shared } = job
     const revive = (closure: Uint8Array): Function => this.#revive(closure, { shared })
     const environment = { ports, code, scope, revive }
     shared.begin(ports)
@@ -51,9 +58,15 @@ export class TaskRunner {
     this.#jobs.delete(jobKey)
   }
 
-  #jobOf(jobKey: string): { code: StageCode; shared: TaskShared } {
+  #jobOf(jobKey: string, { classes = [] }: Plan): { code: StageCode; shared: TaskShared } {
     let job = this.#jobs.get(jobKey)
-    if (job === undefined) this.#jobs.set(jobKey, (job = { code: new StageCode(), shared: new TaskShared() }))
+    if (job === undefined) {
+      job = { code: new StageCode(), shared: new TaskShared() }
+      for (const { id, closure } of classes) {
+        if (!isDeclared(id)) declareClass(id, this.#revive(closure, { shared: job.shared }))
+      }
+      this.#jobs.set(jobKey, job)
+    }
     return job
   }
 }
