@@ -92,7 +92,7 @@ export async function memory(figures: Figures, { size, memory: memoryBytes }: Me
     await mesh
       .textFile('/records')
       .sortBy(line => line.slice(0, KEY_CHARACTERS), true, partitions)
-      .saveAsTextFile('/sorted')
+      .saveAsTextFile('/sorted', { replication: 1 })
   })
   // Read again part by part: each is in order, and each begins where the one before ended or later.
   const parts = await mesh

@@ -34,7 +34,7 @@ export async function sorting(figures: Figures): Promise<void> {
         mesh
           .textFile('/records')
           .sortBy(line => line.slice(0, round < 0 ? 0 : KEY_CHARACTERS))
-          .saveAsTextFile(`/sorted-${round}`),
+          .saveAsTextFile(`/sorted-${round}`, { replication: 1 }),
       ),
     gnu: () =>
       timeMs(() =>

@@ -10,16 +10,16 @@ import type { PartTarget, StoredPart } from './executor/part-files.ts'
  */
 export async function storePart(
   files: Pick<FileService, 'put' | 'writeOpen'>,
-  { path, format, kept }: PartTarget,
+  { path, format, replication, kept }: PartTarget,
   source: AsyncIterable<Uint8Array>,
 ): Promise<StoredPart> {
   if (!kept) {
-    const options = { format, parents: true, leaseMs: PEER.partLeaseMs }
+    const options = { format, replication, parents: true, leaseMs: PEER.partLeaseMs }
     const { fileId, blockCount, bytes } = await files.writeOpen(path, source, options)
     return { file: `${fileId} ${blockCount}`, bytes }
   }
   try {
-    const { fileId, partitions, bytes } = await files.put(path, source, { format })
+    const { fileId, partitions, bytes } = await files.put(path, source, { format, replication })
     return { file: `${fileId} ${partitions}`, bytes }
   } catch (error) {
     if (!hasCode(error, 'ALREADY_EXISTS')) throw error

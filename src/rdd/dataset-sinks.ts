@@ -20,6 +20,8 @@ import {
 export interface SaveOptions extends ActionOptions {
   /** What is there goes to the trash in the moment when the new one appears. @default false: ALREADY_EXISTS before anything runs */
   overwrite?: boolean
+  /** Copies of what is written, 1–16. @default the mesh's, 3 */
+  replication?: number
 }
 
 export interface PackedSaveOptions extends SaveOptions, PackedOptions {}
@@ -70,7 +72,7 @@ export abstract class DatasetSinks<T> extends DatasetActions<T> {
     if (!overwrite) await files.checkOutput(path, { signal })
     const parts: OutputPart[] = []
     using _held = files.holdOutput?.(() => parts)
-    const { target, action } = savedLineage(this.lineage, name, path, sink)
+    const { target, action } = savedLineage(this.lineage, name, path, sink, options.replication)
     const plan = { ...(await freeze(target, action, this.environment, { signal, labels })), labels }
     await foldInOrder(this.partials(plan, name, options), resultPartitions(plan), rows => {
       for (const row of rows) parts.push(row as OutputPart)

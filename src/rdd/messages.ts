@@ -236,6 +236,8 @@ export const runTasks = message({
       .object({
         path: z.string(),
         format: z.enum(['lines', 'csv', 'binary']),
+        /** Copies wanted of each part, where it is said. */
+        replication: count.exactOptional(),
         /** Each part becomes a file of that directory as soon as it is complete, and counts from then on, whoever dies. */
         kept: z.object({ suffix: z.string().max(SUFFIX_MAX) }).exactOptional(),
       })

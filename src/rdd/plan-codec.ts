@@ -133,11 +133,12 @@ const action: z.ZodType<Action> = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('take'), count }),
   z.object({ kind: z.literal('forEach'), fn: functionRef }),
   z.object({ kind: z.literal('partition'), fn: functionRef }),
-  z.object({ kind: z.literal('saveText'), path: text }),
+  z.object({ kind: z.literal('saveText'), path: text, replication: count.exactOptional() }),
   z.object({
     kind: z.literal('saveBytes'),
     path: text,
     format: z.enum(['lines', 'csv', 'binary']),
+    replication: count.exactOptional(),
   }),
 ])
 

@@ -164,9 +164,9 @@ export type Action<Fn = FunctionRef> =
   /** `fn(iterator, partitionIndex)` runs over the whole partition; its returned value is the one row. */
   | { kind: 'partition'; fn: Fn }
   /** String(element) + '\n', UTF-8, written as part file of the mesh directory `path`; one row: {file, bytes}. */
-  | { kind: 'saveText'; path: string }
+  | { kind: 'saveText'; path: string; replication?: number }
   /** The same of elements that are bytes already. */
-  | { kind: 'saveBytes'; path: string; format: 'lines' | 'csv' | 'binary' }
+  | { kind: 'saveBytes'; path: string; format: 'lines' | 'csv' | 'binary'; replication?: number }
 
 export interface Plan {
   version: 1

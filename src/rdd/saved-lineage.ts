@@ -64,10 +64,13 @@ export function savedLineage(
   name: string,
   path: string,
   { action }: Sink,
+  /** Copies wanted of each part. @default the mesh's */
+  replication?: number,
 ): { target: Lineage; action: LineageAction } {
-  if (action === 'saveText') return { target: lineage, action: { kind: action, path } }
+  const copies = replication === undefined ? {} : { replication }
+  if (action === 'saveText') return { target: lineage, action: { kind: action, path, ...copies } }
   const target = steps(lineage, name, [{ op: 'stream', fn: action.bytes }])
-  return { target, action: { kind: 'saveBytes', path, format: action.format } }
+  return { target, action: { kind: 'saveBytes', path, format: action.format, ...copies } }
 }
 
 function ending(format: string, codec: SaveCodec | undefined): string {

@@ -102,7 +102,8 @@ test('overwriting replaces the whole directory in one moment and keeps the old o
       .saveAsTextFile('/over', { overwrite: true }),
   ).rejects.toMatchObject({ code: 'TASK_FAILED' })
   expect(await mesh!.textFile('/over').collect()).toEqual(['0', '1', '2', '3'])
-  await mesh!.range(0, 2, 1, 2).saveAsTextFile('/over', { overwrite: true })
+  await mesh!.range(0, 2, 1, 2).saveAsTextFile('/over', { overwrite: true, replication: 1 })
+  expect((await mesh!.fs.stat('/over/part-00000')).replication).toBe(1)
   expect((await mesh!.fs.ls('/over')).map(({ name }) => name)).toEqual([
     '_SUCCESS',
     'part-00000',

@@ -108,6 +108,8 @@ export interface ExecutorOptions {
 type RunTasks = z.infer<typeof runTasks.request>
 type ResultOutcome = Extract<TaskOutcome, { type: 'result' }>
 
+const NOWHERE: NonNullable<RunTasks['save']> = { path: '', format: 'lines' }
+
 interface Job {
   session: string
   requester: Requester
@@ -555,11 +557,13 @@ export class Executor {
 
   #partPath(task: RunningTask): PartTarget {
     const { partition, term, attempt } = task.input.id
-    const { path, format, kept } = this.#jobs.get(task.jobId)?.save ?? { path: '', format: 'lines' }
-    if (kept !== undefined) return { path: `${path}/${partName(partition, kept.suffix)}`, format, kept: true }
+    const { path, format, replication, kept } = this.#jobs.get(task.jobId)?.save ?? NOWHERE
+    if (kept !== undefined) {
+      return { path: `${path}/${partName(partition, kept.suffix)}`, format, replication, kept: true }
+    }
     const part = partName(partition, '')
     const job = task.jobId.replaceAll('/', '-')
-    return { path: `${path}/_attempts/${job}/${part}.${term}.${attempt}`, format, kept: false }
+    return { path: `${path}/_attempts/${job}/${part}.${term}.${attempt}`, format, replication, kept: false }
   }
 
   async #onForgetJob(jobId: string): Promise<void> {

@@ -11,6 +11,8 @@ export interface StoredPart {
 export interface PartTarget {
   path: string
   format: FileFormat
+  /** Copies wanted. @default the mesh's */
+  replication?: number | undefined
   /** It counts as soon as it is complete: the first attempt's stays, another's is thrown away. */
   kept: boolean
 }

@@ -727,8 +727,9 @@ function saved(action: Action, kept: LedJob['kept']): Pick<z.infer<typeof runTas
   const format =
     action.kind === 'saveText' ? 'lines' : action.kind === 'saveBytes' ? action.format : undefined
   if (format === undefined || (action.kind !== 'saveText' && action.kind !== 'saveBytes')) return {}
-  if (kept === undefined) return { save: { path: action.path, format } }
-  return { save: { path: kept.directory, format, kept: { suffix: kept.suffix } } }
+  const copies = action.replication === undefined ? {} : { replication: action.replication }
+  if (kept === undefined) return { save: { path: action.path, format, ...copies } }
+  return { save: { path: kept.directory, format, ...copies, kept: { suffix: kept.suffix } } }
 }
 
 /** Job ids are `<session>/<number>`. */
