@@ -4,8 +4,8 @@ import { message } from '../base/transport.ts'
 import { DETACHED, JOB_EVENTS, JOBS } from './config.ts'
 import type { DetachedTerms } from './detached-job.ts'
 import type { JobsCommand } from './jobs.machine.ts'
-import { packageNeeds } from './plan-codec.ts'
 import { broadcastRef } from './shared-messages.ts'
+import { packageNeeds } from './plan-codec.ts'
 
 /**
  * What requesters, leader and executors say to one another about jobs. Requester and leader speak through the peer that
