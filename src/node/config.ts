@@ -93,12 +93,18 @@ export const SESSION_FILES = {
 
 /** What a leader keeps on its disk of what happened to jobs. */
 export const EVENT_LOG = {
-  /** Events are gathered for so long; what a killed leader had not yet written is lost. */
-  writeEveryMs: 500,
+  /** Events are gathered for so long, those of a job's beginning twice that; what a killed leader had not yet written is lost. */
+  writeEveryMs: 250,
   /** Events made to text at once. */
   writeEventsMax: 1_000,
   /** Latest events of a running job that are kept in memory as well, for those who follow it. */
   recentMax: 1_000,
+  /** A job with so many events, over before they are written, goes into a file with others… */
+  shortEventsMax: 200,
+  /** …until that has so many bytes… */
+  sharedBytes: 1024 * 1024,
+  /** …and of those files the latest are kept: whoever asks for a job may have to read them all. */
+  sharedFilesMax: 16,
   /** A log of so many bytes is packed with zstd when its job ends. */
   packBytesMin: 64 * 1024,
   /** Files, and their bytes together; the oldest are removed. */

@@ -20,12 +20,16 @@ interface OpenJob {
   ended: boolean
   /** This peer may have more to say of it. */
   isLed: boolean
+  /** It was there when others were written: it gets a file of its own. */
+  isLong: boolean
 }
 
 interface StoredFile {
   bytes: number
 }
 
+/** Files of short jobs: no job's own name has a dot. */
+const SHARED = 'short.'
 const LINES = '.jsonl'
 const PACKED = '.jsonl.zst'
 const compress = promisify(zstdCompress)
@@ -33,7 +37,7 @@ const decompress = promisify(zstdDecompress)
 
 /**
  * The events of the jobs that this peer has led, one file of JSON lines each: `events/<session>-<number>.jsonl`, packed when a
- * long job ends. Nothing waits for it: events are written a moment later, and what a killed peer had not yet written is lost. A
+ * long job ends. Jobs that are over before they are written share files, since there may be hundreds a second. Nothing waits for it: events are written a moment later, and what a killed peer had not yet written is lost. A
  * disk that fails costs events and no job. The oldest files go first.
  */
 export class EventLog implements AsyncDisposable {
@@ -46,6 +50,7 @@ export class EventLog implements AsyncDisposable {
   #flushing: Promise<void> = Promise.resolve()
   #timer: NodeJS.Timeout | undefined
   #failing = false
+  #closing = false
 
   private constructor(options: { directory: string; log: Logger }) {
     this.#directory = options.directory
@@ -80,7 +85,7 @@ export class EventLog implements AsyncDisposable {
     for (const event of events) {
       let job = this.#open.get(event.jobId)
       if (job === undefined) {
-        job = { events: [], written: 0, ended: false, isLed: true }
+        job = { events: [], written: 0, ended: false, isLed: true, isLong: false }
         this.#open.set(event.jobId, job)
       }
       job.events.push(event)
@@ -89,6 +94,10 @@ export class EventLog implements AsyncDisposable {
     }
     for (const jobId of this.#listeners.size === 0 ? [] : new Set(events.map(event => event.jobId)))
       for (const listener of this.#listeners.get(jobId) ?? []) listener()
+    this.#writeSoon()
+  }
+
+  #writeSoon(): void {
     this.#timer ??= setTimeout(() => {
       this.#timer = undefined
       void this.flush()
@@ -109,6 +118,9 @@ export class EventLog implements AsyncDisposable {
       )
     await this.flush()
     const lines = await this.#linesOf(jobId)
+    const last = lines.length === 0 ? undefined : cursorOf(lines.at(-1)!)
+    for (const event of this.#open.get(jobId)?.events ?? [])
+      if (last === undefined || isAfter(event, last)) lines.push(JSON.stringify(event))
     return cut(after === undefined ? lines : lines.filter(line => isAfter(cursorOf(line), after)), bytesMax)
   }
 
@@ -155,16 +167,20 @@ export class EventLog implements AsyncDisposable {
   }
 
   async #write(): Promise<void> {
+    await this.#writeShort()
     for (const [jobId, job] of this.#open) {
+      const mayBeShort = job.written === 0 && job.isLed && job.events.length <= EVENT_LOG.shortEventsMax
+      if (mayBeShort && !this.#closing && (job.ended || !job.isLong)) {
+        job.isLong = true
+        this.#writeSoon()
+        continue
+      }
       try {
         while (job.written < job.events.length) await this.#writeSome(jobId, job)
         if (job.ended) await this.#pack(jobId)
         this.#failing = false
       } catch (error) {
-        // Said once, not for every job of a full disk.
-        if (!this.#failing)
-          this.#log.warn({ jobId, error: toWire(error) }, 'events of jobs cannot be written: they are lost')
-        this.#failing = true
+        this.#warn(error)
         job.written = job.events.length
       }
       const surplus = Math.min(job.written, job.events.length - EVENT_LOG.recentMax)
@@ -177,14 +193,50 @@ export class EventLog implements AsyncDisposable {
     await this.#forgetOldest()
   }
 
+  async #writeShort(): Promise<void> {
+    let some: JobEvent[] = []
+    const write = async (): Promise<void> => {
+      if (some.length === 0) return
+      const text = textOf(some)
+      some = []
+      const shared = [...this.#files.keys()].filter(name => name.startsWith(SHARED))
+      const last = shared.at(-1)
+      const isFull = last === undefined || this.#files.get(last)!.bytes >= EVENT_LOG.sharedBytes
+      const name = isFull ? `${SHARED}${Date.now()}${LINES}` : last
+      try {
+        await appendFile(join(this.#directory, name), text)
+        this.#count(name, (this.#files.get(name)?.bytes ?? 0) + Buffer.byteLength(text))
+        if (isFull && shared.length >= EVENT_LOG.sharedFilesMax) await this.#remove(shared[0]!)
+        this.#failing = false
+      } catch (error) {
+        this.#warn(error)
+      }
+    }
+    for (const [jobId, job] of this.#open) {
+      const isShort = job.ended && job.written === 0 && job.events.length <= EVENT_LOG.shortEventsMax
+      if (!isShort || this.#files.has(fileName(jobId) + LINES)) continue
+      this.#open.delete(jobId)
+      some.push(...job.events)
+      if (some.length >= EVENT_LOG.writeEventsMax) await write()
+    }
+    await write()
+  }
+
   /** In pieces: a long list made to text at once would hold up heartbeats. */
   async #writeSome(jobId: string, job: OpenJob): Promise<void> {
     const some = job.events.slice(job.written, job.written + EVENT_LOG.writeEventsMax)
-    const text = `${some.map(event => JSON.stringify(event)).join('\n')}\n`
+    const text = textOf(some)
     const name = fileName(jobId) + LINES
     await appendFile(join(this.#directory, name), text)
     job.written += some.length
     this.#count(name, (this.#files.get(name)?.bytes ?? 0) + Buffer.byteLength(text))
+  }
+
+  /** Once, not for every job of a full disk. */
+  #warn(error: unknown): void {
+    if (!this.#failing)
+      this.#log.warn({ error: toWire(error) }, 'events of jobs cannot be written: they are lost')
+    this.#failing = true
   }
 
   /** The newest stand last. */
@@ -214,20 +266,23 @@ export class EventLog implements AsyncDisposable {
     for (const [name, file] of this.#files) {
       if (this.#files.size <= EVENT_LOG.filesMax && bytes <= EVENT_LOG.bytesMax) return
       bytes -= file.bytes
-      this.#files.delete(name)
-      await rm(join(this.#directory, name), { force: true })
+      await this.#remove(name)
     }
   }
 
+  async #remove(name: string): Promise<void> {
+    this.#files.delete(name)
+    await rm(join(this.#directory, name), { force: true })
+  }
+
   async #linesOf(jobId: string): Promise<string[]> {
-    const name = fileName(jobId)
+    const own = `"jobId":${JSON.stringify(jobId)},`
     const lines: string[] = []
-    for (const ending of [PACKED, LINES]) {
-      if (!this.#files.has(name + ending)) continue
-      const bytes = await readFile(join(this.#directory, name + ending))
-      const text = (ending === PACKED ? await decompress(bytes) : bytes).toString('utf8')
-      // Two jobs never share a name, but nobody need rely on that.
-      const own = `"jobId":${JSON.stringify(jobId)},`
+    const shared = [...this.#files.keys()].filter(name => name.startsWith(SHARED)).sort()
+    for (const name of [...shared, fileName(jobId) + PACKED, fileName(jobId) + LINES]) {
+      if (!this.#files.has(name)) continue
+      const bytes = await readFile(join(this.#directory, name))
+      const text = (name.endsWith(PACKED) ? await decompress(bytes) : bytes).toString('utf8')
       // The last one of a killed peer may be cut short.
       lines.push(...text.split('\n').filter(line => line.includes(own) && line.endsWith('}')))
     }
@@ -236,9 +291,14 @@ export class EventLog implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     clearTimeout(this.#timer)
+    this.#closing = true
     await this.flush()
     for (const listeners of this.#listeners.values()) for (const listener of listeners) listener()
   }
+}
+
+function textOf(events: readonly JobEvent[]): string {
+  return `${events.map(event => JSON.stringify(event)).join('\n')}\n`
 }
 
 /** Job ids come from clients: whatever they are, this is one name in this directory. */

@@ -52,7 +52,10 @@ test('what was told is read back, of this job alone, also by the process after t
   await log[Symbol.asyncDispose]()
   await using again = await openLog()
   expect(await seqsOf(again, 'abc/1')).toEqual([0, 1, 2])
-  expect(await readdir(join(directory, 'events'))).toEqual(['abc-1.jsonl', 'abc-2.jsonl'])
+  expect(await readdir(join(directory, 'events'))).toEqual([
+    'abc-2.jsonl',
+    expect.stringMatching(/^short\.\d+\.jsonl$/) as string,
+  ])
 })
 
 test('only what comes after is read, from memory or from disk, in pieces when it is much', async () => {
@@ -94,6 +97,23 @@ test('a long log is packed when its job ends, and read all the same; another ter
   ])
 })
 
+test('many short jobs share few files, of which the oldest go', async () => {
+  await using log = await openLog()
+  const peer = 'x'.repeat(20_000)
+  const jobs = Math.ceil((EVENT_LOG.sharedBytes / peer.length) * EVENT_LOG.sharedFilesMax * 2)
+  for (let job = 0; job < jobs; job++) {
+    log.append([started(`s/${job}`, 0, { peer }), ended(`s/${job}`, 1)])
+    if (job % 20 === 19) await log.flush()
+  }
+  await log.flush()
+  const names = await readdir(join(directory, 'events'))
+  expect(names.length).toBeGreaterThan(EVENT_LOG.sharedFilesMax / 2)
+  expect(names.length).toBeLessThanOrEqual(EVENT_LOG.sharedFilesMax)
+  expect(await seqsOf(log, 's/0')).toEqual([])
+  expect(await seqsOf(log, `s/${jobs - 1}`)).toEqual([0, 1])
+  expect(await seqsOf(log, `s/${jobs - 2}`, { term: 1, seq: 0 })).toEqual([1])
+})
+
 test('a line that a crash cut short is left out', async () => {
   const log = await openLog()
   log.append([started('abc/1', 0), started('abc/1', 1)])
@@ -111,6 +131,8 @@ test('the oldest logs go when there are too many, those of open jobs stay readab
     await writeFile(join(events, `old-${job}.jsonl`), `${JSON.stringify(started(`old/${job}`, 0))}\n`)
   await using log = await openLog()
   log.append([started('new/1', 0)])
+  // The first time round it may still become a short one.
+  await log.flush()
   await log.flush()
   const names = await readdir(events)
   expect(names).toHaveLength(EVENT_LOG.filesMax)
