@@ -88,6 +88,8 @@ export interface RepairOptions {
   rescanMs: number
   /** Before a command without an answer (leader busy, no quorum) or a copy nobody reported on is given up and planned anew. @default 120_000 */
   effectTimeoutMs: number
+  /** A copy that was read from end to end and found good counts as good for so long when another copy of the block is to go. @default 600_000 */
+  checkedForMs: number
 }
 
 export const REPAIR_DEFAULTS: RepairOptions = {
@@ -103,6 +105,7 @@ export const REPAIR_DEFAULTS: RepairOptions = {
   scanBlocksMax: 5_000,
   rescanMs: 60_000,
   effectTimeoutMs: 120_000,
+  checkedForMs: 600_000,
 }
 
 /** A copy slower than this is given up: its source or its network is of no use. */

@@ -168,6 +168,11 @@ export class RepairDriver implements Disposable {
         const { blockId, to } = effect
         return { type: (await this.#copy(effect, signal)) ? 'copy-finished' : 'copy-failed', blockId, to }
       }
+      case 'check': {
+        const { blockId, peer } = effect
+        const good = await this.#copy({ ...effect, to: peer, urgent: false }, signal)
+        return { type: 'check-settled', blockId, peer, good }
+      }
       case 'drop':
         await this.#drop(effect.blockId, effect.peer, signal)
         return { type: 'drop-settled', blockId: effect.blockId, peer: effect.peer }
@@ -188,7 +193,11 @@ export class RepairDriver implements Disposable {
     }
   }
 
-  async #copy(effect: Extract<RepairEffect, { type: 'copy' }>, signal: AbortSignal): Promise<boolean> {
+  /** A peer that has a good copy, having read it, copies nothing. */
+  async #copy(
+    effect: Omit<Extract<RepairEffect, { type: 'copy' }>, 'type'>,
+    signal: AbortSignal,
+  ): Promise<boolean> {
     const { slot, epoch, blockId, sizeBytes, sha256, to, from, urgent } = effect
     try {
       const { copied } = await this.#ports.askToCopy(

@@ -17,6 +17,8 @@ export type RepairEvent =
   /** The target has written, verified and synced the copy. */
   | { type: 'copy-finished'; blockId: BlockId; to: PeerId }
   | { type: 'copy-failed'; blockId: BlockId; to: PeerId }
+  /** The peer has read its copy from end to end (`good`: now, if need be after fetching it anew), or could not. */
+  | { type: 'check-settled'; blockId: BlockId; peer: PeerId; good: boolean }
   /** The peer has deleted its copy, or could not be told; then its own garbage collection does it later. */
   | { type: 'drop-settled'; blockId: BlockId; peer: PeerId }
   /** The command was applied here (`accepted`: by the sub-machine too), or it was not or nobody knows. */
@@ -39,6 +41,17 @@ export type RepairEffect =
       /** Only one living copy is left: it waits for no budget of bytes. */
       urgent: boolean
     }
+  /** Ask the peer to read its copy from end to end, and to fetch it anew from one of `from` if it is bad: another is to go. */
+  | {
+      type: 'check'
+      slot: number
+      epoch: number
+      blockId: BlockId
+      sizeBytes: number
+      sha256: string
+      peer: PeerId
+      from: readonly PeerId[]
+    }
   /** Tell the peer, which the log no longer names as holder, that it may delete its copy. */
   | { type: 'drop'; slot: number; blockId: BlockId; peer: PeerId }
 
@@ -50,6 +63,8 @@ export interface RepairStatus {
   copies: number
   /** Of those, copies of blocks that had one living copy left. */
   urgentCopies: number
+  /** Copies being read from end to end because another one is to go. */
+  checks: number
   /** Slots still to be looked at. */
   unscannedSlots: number
   /** True while the next placement is being computed, slice by slice. */

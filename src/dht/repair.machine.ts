@@ -1,6 +1,7 @@
 import { invariant, type BlockId, type PeerId } from '../base/index.ts'
 import { REPAIR_DEFAULTS, type RepairOptions } from './config.ts'
 import type { SlotBlock } from './namespace-types.ts'
+import { RepairChecks } from './repair-checks.ts'
 import { RepairCopies } from './repair-copies.ts'
 import { RepairGoals } from './repair-goals.ts'
 import { RepairMembers } from './repair-members.ts'
@@ -38,10 +39,11 @@ const ROWS_MAX = 2048
  *    to whoever can take it, before all else;
  * 3. all new owners of a move have all blocks that anyone still has → promote;
  * 4. all owners have them too → retire the dropped owners;
- * 5. holders that should not be, while enough that should are → the log forgets them, then they may delete.
+ * 5. holders that should not be, while enough that should are → those that stay read their copies from end to end, for the log
+ *    knows nothing of rot; then the log forgets the others, then they may delete.
  *
  * Invariants: at most one table command and one report under way; copies within their bounds; no copy to a dead peer;
- * nothing is dropped unless as many living peers as wanted (or as there are) hold the block; no more slots in motion than
+ * nothing is dropped unless as many living peers as wanted (or as there are) hold the block and found it good lately; no more slots in motion than
  * allowed; a plan adds no more than 1.3 times the owners that it must.
  */
 export class Repair {
@@ -51,6 +53,7 @@ export class Repair {
   readonly #members = new RepairMembers()
   readonly #goals: RepairGoals
   readonly #copies: RepairCopies
+  readonly #checks: RepairChecks
   readonly #reports = new RepairReports()
   /** Members that may own slots, as of the last plan: alive, or dead for less than the grace. */
   #eligible: readonly RingPeer[] = []
@@ -76,6 +79,7 @@ export class Repair {
     this.#term = term
     this.#goals = new RepairGoals(views.slots)
     this.#copies = new RepairCopies(this.#options)
+    this.#checks = new RepairChecks(this.#options)
     this.#lookAt(views.blocks.slotsWithData())
     this.#lookAt(views.slots.moving())
   }
@@ -90,11 +94,16 @@ export class Repair {
         break
       case 'copy-finished': {
         const copy = this.#copies.finish(event.blockId, event.to)
-        if (copy !== undefined) this.#reports.added(copy.slot, copy.blockId, copy.to)
+        if (copy === undefined) break
+        this.#reports.added(copy.slot, copy.blockId, copy.to)
+        this.#checks.written(copy.blockId, copy.to, nowMs)
         break
       }
       case 'copy-failed':
         this.#onCopyFailed(event.blockId, event.to, nowMs)
+        break
+      case 'check-settled':
+        this.#onChecked(event.blockId, event.peer, event.good, nowMs)
         break
       case 'proposal-settled':
         this.#onSettled(event.id, event.accepted, nowMs)
@@ -127,6 +136,7 @@ export class Repair {
       movingSlots: this.#views.slots.moving().length,
       copies: this.#copies.runningCount,
       urgentCopies: this.#copies.urgentCount,
+      checks: this.#checks.runningCount,
       unscannedSlots: this.#unscanned.size + this.#endangered.size,
       planning: this.#goals.planning,
       lastPlan: this.#goals.lastPlan,
@@ -148,6 +158,11 @@ export class Repair {
   /** May copies on others than the owners go? `held`: living owners that have the block. */
   protected mayForget(held: number, wanted: number): boolean {
     return held >= wanted
+  }
+
+  /** Must those that keep their copies of a block look at them before another goes? A dead peer's copy goes by name only. */
+  protected mustCheck(goes: PeerId): boolean {
+    return this.#members.isAlive(goes)
   }
 
   /** Must it be copied now, whatever the grace and the load? `live`: its copies on living peers. */
@@ -179,6 +194,8 @@ export class Repair {
     this.#members.update(members, nowMs)
     for (const { blockId, to } of this.#copies.running())
       if (!this.#members.isAlive(to)) this.#onCopyFailed(blockId, to, nowMs)
+    for (const { blockId, peer } of this.#checks.running())
+      if (!this.#members.isAlive(peer)) this.#onChecked(blockId, peer, false, nowMs)
     this.#planStale = true
     this.#endangered.clear()
     const { slots, blocks } = this.#views
@@ -194,6 +211,11 @@ export class Repair {
   #onCopyFailed(blockId: BlockId, to: PeerId, nowMs: number): void {
     const copy = this.#copies.fail(blockId, to, nowMs)
     if (copy !== undefined) this.#lookAt([copy.slot])
+  }
+
+  #onChecked(blockId: BlockId, peer: PeerId, good: boolean, nowMs: number): void {
+    const check = this.#checks.settle(blockId, peer, good, nowMs)
+    if (check !== undefined) this.#lookAt([check.slot])
   }
 
   #onSettled(id: number, accepted: boolean, nowMs: number): void {
@@ -226,6 +248,7 @@ export class Repair {
   #expire(nowMs: number): void {
     const oldestMs = nowMs - this.#options.effectTimeoutMs
     for (const { blockId, to } of this.#copies.overdue(nowMs)) this.#onCopyFailed(blockId, to, nowMs)
+    for (const { blockId, peer } of this.#checks.overdue(nowMs)) this.#onChecked(blockId, peer, false, nowMs)
     for (const proposal of [this.#table, this.#report]) {
       if (proposal !== undefined && proposal.sinceMs < oldestMs) this.#onSettled(proposal.id, false, nowMs)
     }
@@ -239,6 +262,7 @@ export class Repair {
     if (nowMs - this.#rescannedMs < this.#options.rescanMs) return
     this.#lookAt(this.#views.blocks.slotsWithData())
     this.#copies.forgetWaits(this.#rescannedMs)
+    this.#checks.forget(nowMs)
     this.#rescannedMs = nowMs
   }
 
@@ -321,8 +345,13 @@ export class Repair {
       const held = wanted.filter(peer => sources.includes(peer)).length
       const enough = Math.min(block.replication, this.#members.owningCount)
       if (held < enough) safe = false
-      if (row.pending.length === 0 && this.mayForget(held, enough))
-        this.#removeSurplus(slot, block.blockId, holders, row, wanted, nowMs)
+      if (row.pending.length > 0 || !this.mayForget(held, enough)) continue
+      const surplus = this.#surplus(holders, row, wanted)
+      const stay = wanted.filter(peer => sources.includes(peer))
+      if (surplus.length === 0) continue
+      if (!surplus.some(peer => this.mustCheck(peer)) || this.#areGood(block.blockId, stay, nowMs)) {
+        for (const peer of surplus) this.#reports.remove(slot, block.blockId, peer, nowMs)
+      } else if (!this.#startChecks(slot, row, block, stay, sources, nowMs)) allStarted = false
     }
     const moving = row.pending.length > 0
     setMembership(this.#promotable, slot, moving && this.mayPromote(verified || blocks.length === 0))
@@ -362,20 +391,40 @@ export class Repair {
     return true
   }
 
-  #removeSurplus(
+  /** Retiring peers keep theirs until the log says so; a dead one's are left alone while it may come back soon. */
+  #surplus(holders: readonly PeerId[], row: SlotRow, wanted: readonly PeerId[]): PeerId[] {
+    return holders.filter(
+      peer =>
+        !wanted.includes(peer) &&
+        !row.retiring.includes(peer) &&
+        (this.#members.isAlive(peer) || !this.#eligible.some(member => member.peerId === peer)),
+    )
+  }
+
+  #areGood(blockId: BlockId, peers: readonly PeerId[], nowMs: number): boolean {
+    return peers.every(peer => this.#checks.isGood(blockId, peer, nowMs))
+  }
+
+  /** False when one has to wait. */
+  #startChecks(
     slot: number,
-    blockId: BlockId,
-    holders: readonly PeerId[],
-    row: SlotRow,
-    wanted: readonly PeerId[],
+    { epoch }: SlotRow,
+    { blockId, sizeBytes, sha256 }: SlotBlock,
+    stay: readonly PeerId[],
+    sources: readonly PeerId[],
     nowMs: number,
-  ): void {
-    for (const peer of holders) {
-      // Retiring peers keep theirs until the log says so; a dead one's are left alone while it may come back soon.
-      if (wanted.includes(peer) || row.retiring.includes(peer)) continue
-      if (!this.#members.isAlive(peer) && this.#eligible.some(member => member.peerId === peer)) continue
-      this.#reports.remove(slot, blockId, peer, nowMs)
+  ): boolean {
+    let allStarted = true
+    for (const peer of stay) {
+      if (this.#checks.isGood(blockId, peer, nowMs) || this.#checks.isRunning(blockId, peer)) continue
+      if (!this.#checks.begin({ slot, blockId, peer, sizeBytes, sinceMs: nowMs }, nowMs)) {
+        allStarted = false
+        continue
+      }
+      const from = sources.filter(source => source !== peer)
+      this.#effects.push({ type: 'check', slot, epoch, blockId, sizeBytes, sha256, peer, from })
     }
+    return allStarted
   }
 
   // ---- Commands
@@ -445,6 +494,7 @@ export class Repair {
 
   assertInvariants(): void {
     this.#copies.assertInvariants(peer => this.#members.isAlive(peer))
+    this.#checks.assertInvariants()
     this.#reports.assertInvariants((blockId, peer) => this.#copies.get(blockId, peer) !== undefined)
     const { lastPlan } = this.#goals
     if (lastPlan !== undefined) {

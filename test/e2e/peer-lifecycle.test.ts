@@ -103,8 +103,8 @@ test('a peer whose data directory is removed or replaced under it stops, and say
   mkdirSync(join(directory, 'b', 'meta'), { recursive: true })
   const reasons = await Promise.all([first.failed, second.failed])
   expect(reasons.map(({ code }) => code)).toEqual(['DATA_DIR_LOST', 'DATA_DIR_LOST'])
-  expect(reasons[0]!.message).toContain('is gone')
-  expect(reasons[1]!.message).toContain('is not what it was')
+  expect(reasons[0].message).toContain('is gone')
+  expect(reasons[1].message).toContain('is not what it was')
 })
 
 test('the process of a peer whose data directory is removed ends with one line that says so', async () => {

@@ -31,6 +31,12 @@ export class RepairMesh {
   nowMs = 0
   readonly commands: string[] = []
   copies = 0
+  /** Times that a peer read its copy because another's was to go. */
+  checks = 0
+  /** Copies that are not what was written, and nobody has noticed: block and peer. */
+  readonly #rotten = new Set<string>()
+  /** Copies made since the peer was last told to delete its copy: such an order comes too late. */
+  readonly #vouched = new Set<string>()
   /** Copies that fail, by target. */
   broken = new Set<PeerId>()
   readonly #options: Partial<RepairOptions>
@@ -59,6 +65,7 @@ export class RepairMesh {
   step(event: RepairEvent): void {
     for (const effect of this.repair.step(event, this.nowMs)) {
       if (effect.type === 'propose' && isSlotCommand(effect.command)) this.#expectSafe(effect.command)
+      if (effect.type === 'drop') this.#vouched.delete(`${effect.blockId} ${effect.peer}`)
       this.#queue.push(effect)
     }
     this.repair.assertInvariants()
@@ -99,6 +106,23 @@ export class RepairMesh {
     })
   }
 
+  /** A copy turns bad, and nobody knows. */
+  rot(blockId: BlockId, peer: PeerId): void {
+    this.#rotten.add(`${blockId} ${peer}`)
+  }
+
+  isRotten(blockId: BlockId, peer: PeerId): boolean {
+    return this.#rotten.has(`${blockId} ${peer}`)
+  }
+
+  setReplication(path: string, replication: number): void {
+    const context = { index: ++this.#index, term: 1, timeMs: this.nowMs }
+    expect(this.namespace.apply({ type: 'set-replication', path, replication }, context)).toMatchObject({
+      ok: true,
+    })
+    this.step({ type: 'blocks-changed', slots: this.namespace.slotsWithData() })
+  }
+
   /** Its disk is empty, and the log has been told so. */
   loseCopies(peer: PeerId): void {
     this.disks.get(peer)!.clear()
@@ -137,17 +161,31 @@ export class RepairMesh {
         const works = source !== undefined && this.alive().includes(to) && !this.broken.has(to)
         if (works) {
           this.disks.get(to)!.add(blockId)
+          this.#rotten.delete(`${blockId} ${to}`)
+          this.#vouched.add(`${blockId} ${to}`)
           this.copies++
         }
         this.step({ type: works ? 'copy-finished' : 'copy-failed', blockId, to })
+        break
+      }
+      case 'check': {
+        const { blockId, peer } = effect
+        const isGood = (each: PeerId): boolean =>
+          this.alive().includes(each) && this.disks.get(each)!.has(blockId) && !this.isRotten(blockId, each)
+        const good = isGood(peer) || (this.alive().includes(peer) && effect.from.some(isGood))
+        if (good) this.#rotten.delete(`${blockId} ${peer}`)
+        this.checks++
+        this.step({ type: 'check-settled', blockId, peer, good })
         break
       }
       case 'drop':
         // Only a retired peer deletes: until then its copies are kept, whatever the others hold.
         expect(this.slots.row(effect.slot).retiring).not.toContain(effect.peer)
         // The whole point: whatever is deleted is elsewhere, often enough.
-        this.disks.get(effect.peer)!.delete(effect.blockId)
-        this.expectEnoughCopies(effect.blockId)
+        if (!this.#vouched.has(`${effect.blockId} ${effect.peer}`)) {
+          this.disks.get(effect.peer)!.delete(effect.blockId)
+          this.expectEnoughCopies(effect.blockId)
+        }
         this.step({ type: 'drop-settled', blockId: effect.blockId, peer: effect.peer })
         break
     }
@@ -191,8 +229,13 @@ export class RepairMesh {
 
   expectEnoughCopies(blockId: BlockId): void {
     // Also on the disks of peers that died after it was decided.
-    const holders = [...this.disks.values()].filter(disk => disk.has(blockId))
-    expect(holders.length).toBeGreaterThanOrEqual(Math.min(3, this.#owning().length))
+    const holders = [...this.disks].flatMap(([peer, disk]) => (disk.has(blockId) ? [peer] : []))
+    const wanted = this.namespace.blockOf(blockId)?.replication ?? 3
+    expect(holders.length).toBeGreaterThanOrEqual(Math.min(3, wanted, this.#owning().length))
+    expect(
+      holders.some(peer => !this.isRotten(blockId, peer)),
+      'a good copy is left',
+    ).toBe(true)
   }
 
   /** Lets everything happen until nothing happens for a while. */

@@ -1,6 +1,8 @@
 import { pack } from '../../../src/base/index.ts'
 import type { ApplyContext, BlockId, PeerId } from '../../../src/base/index.ts'
 import type { SlotBlock } from '../../../src/dht/index.ts'
+import { replicaTargets } from '../../../src/dht/file-ports.ts'
+import { repairMember } from '../../../src/node/leader-role.ts'
 import { ReplicatedState } from '../../../src/node/replicated-state.machine.ts'
 import type { LogCommand } from '../../../src/node/replicated-state.machine.ts'
 import { check } from '../check.ts'
@@ -85,8 +87,19 @@ export class MeshChecker {
     const block = this.#visible(blockId)
     // What a writer has been told is safe counts, although the log does not know its holders yet.
     if (block === undefined) return !this.truth.namespace.isReferenced(blockId)
+    const { slots, members } = this.truth
+    const ports = { slots: () => slots, peers: () => members.members().map(member => repairMember(member)) }
+    // A copy that is too many may be on its way out, and those that stay have been looked at by now.
+    const promised = [
+      ...replicaTargets(ports, block.slot, block.replication),
+      ...slots.row(block.slot).retiring,
+    ]
     return block.holders.some(
-      holder => holder !== peer && this.#stores.has(holder) && !this.#harmed.has(keyOf(blockId, holder)),
+      holder =>
+        holder !== peer &&
+        promised.includes(holder) &&
+        this.#stores.has(holder) &&
+        !this.#harmed.has(keyOf(blockId, holder)),
     )
   }
 
@@ -216,7 +229,7 @@ export class MeshChecker {
     }
   }
 
-  #visible(blockId: BlockId): Pick<SlotBlock, 'blockId' | 'holders'> | undefined {
+  #visible(blockId: BlockId): ReturnType<ReplicatedState['namespace']['blockOf']> {
     return this.truth.namespace.blockOf(blockId)
   }
 

@@ -34,6 +34,11 @@ export const PLANTED_BUGS: Readonly<Record<string, PlantedBug>> = {
     profile: 'churn',
     harm: /last good copy|no disk has a good copy|not healed/,
   },
+  'lets surplus copies go without a look at those that stay': {
+    mutant: { nameNode: { dropsUnchecked: true } },
+    profile: 'rot and fewer copies',
+    harm: /last good copy|no disk has a good copy/,
+  },
   'promotes and retires a move at once, before the new owners have a copy': {
     // Else the new owners say themselves that they have nothing, soon enough to be given it; nothing else breaks here.
     mutant: { nameNode: { retiresAtOnce: true }, blocks: { noAntiEntropy: true } },

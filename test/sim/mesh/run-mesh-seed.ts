@@ -9,7 +9,7 @@ import { Trace } from '../trace.ts'
 import { MeshClients } from './mesh-clients.ts'
 import type { MeshMutant } from './mesh-peer.ts'
 import { SimMesh } from './sim-mesh.ts'
-import { harmsCopies, MESH_PROFILES, mendStorage, unleashOnStorage } from './storage-nemesis.ts'
+import { mayLowerReplication, MESH_PROFILES, mendStorage, unleashOnStorage } from './storage-nemesis.ts'
 import type { MeshNemesis } from './storage-nemesis.ts'
 
 export interface MeshSeedOptions {
@@ -99,7 +99,7 @@ class MeshSeedRun {
       checker: this.mesh.checker,
       count: 2 + below(this.#random, 3),
       thinkMs: () => this.#thinkMs,
-      mayLowerReplication: !harmsCopies(this.profile),
+      mayLowerReplication: mayLowerReplication(this.profile),
       peerOf: peer => this.mesh.peer(peer),
     })
   }

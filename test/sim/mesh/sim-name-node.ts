@@ -11,7 +11,7 @@ import { repairMember } from '../../../src/node/leader-role.ts'
 import type { LogCommand } from '../../../src/node/replicated-state.machine.ts'
 import type { MemberProgram } from '../member-program.ts'
 import type { Surroundings } from '../world.ts'
-import type { Calls, Reply } from './sim-calls.ts'
+import type { Calls, Reply, SimCalls } from './sim-calls.ts'
 import type { SimBlocks } from './sim-blocks.ts'
 import { SIM_SLOTS } from './mesh-checker.ts'
 import type { SimLog } from './sim-log.ts'
@@ -21,6 +21,8 @@ import type { Task } from './task.ts'
 export interface NameNodeMutant {
   /** A copy counts when it is asked for. */
   countsCopiesUnmade?: boolean
+  /** Surplus copies go by the log's word alone: nobody looks whether those that stay are good. */
+  dropsUnchecked?: boolean
   /** Old owners are let go as soon as new ones are named, before those have a copy. */
   retiresAtOnce?: boolean
 }
@@ -70,6 +72,7 @@ export class SimNameNode {
       retryMs: 500,
       rescanMs: 10_000,
       effectTimeoutMs: 20_000,
+      checkedForMs: 20_000,
     }
     this.#repair = new Repair(options, { slots, blocks: namespace }, this.#init.log.raft.machine.term)
     this.membersChanged()
@@ -178,26 +181,34 @@ export class SimNameNode {
   }
 
   *#perform(effect: RepairEffect): Task<RepairEvent> {
-    const { around, blocks, calls, log, mutant } = this.#init
+    const { log, mutant } = this.#init
     switch (effect.type) {
       case 'propose': {
         const outcome = yield* log.propose({ part: 'dht', command: effect.command })
         return { type: 'proposal-settled', id: effect.id, accepted: outcome.ok && outcome.result.ok }
       }
       case 'copy': {
-        const { blockId, sha256, to, from } = effect
-        const request = { blockId, sha256, from }
+        const { blockId, to } = effect
         if (mutant.countsCopiesUnmade === true) return { type: 'copy-finished', blockId, to }
-        const reply: Reply<'block-copy'> =
-          to === around.self
-            ? yield* blocks.copy(request)
-            : yield* calls.call(to, 'block-copy', request, COPY_MS)
-        return { type: reply.ok ? 'copy-finished' : 'copy-failed', blockId, to }
+        return { type: (yield* this.#copy(to, effect)) ? 'copy-finished' : 'copy-failed', blockId, to }
+      }
+      case 'check': {
+        const { blockId, peer } = effect
+        const good = mutant.dropsUnchecked === true || (yield* this.#copy(peer, effect))
+        return { type: 'check-settled', blockId, peer, good }
       }
       case 'drop':
         yield* this.#drop(effect.blockId, effect.peer)
         return { type: 'drop-settled', blockId: effect.blockId, peer: effect.peer }
     }
+  }
+
+  *#copy(to: PeerId, { blockId, sha256, from }: SimCalls['block-copy']['request']): Task<boolean> {
+    const { around, blocks, calls } = this.#init
+    const request = { blockId, sha256, from }
+    const reply: Reply<'block-copy'> =
+      to === around.self ? yield* blocks.copy(request) : yield* calls.call(to, 'block-copy', request, COPY_MS)
+    return reply.ok
   }
 
   *#drop(blockId: BlockId, peer: PeerId): Task<void> {

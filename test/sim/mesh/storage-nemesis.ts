@@ -27,6 +27,8 @@ export interface MeshNemesis {
   acts: Partial<Record<StorageAct, number>>
   /** At least so many peers at first. @default 1 */
   peersMin?: number
+  /** Clients want fewer copies now and then. @default only where no copies are harmed */
+  lowersReplication?: boolean
 }
 
 const linksOf = (name: string): Nemesis => {
@@ -61,6 +63,14 @@ const FLAPPING: Nemesis = {
 export const MESH_PROFILES: readonly MeshNemesis[] = [
   { name: 'calm', links: linksOf('calm'), everyMs: 1_000, acts: {} },
   { name: 'rot', links: linksOf('calm'), everyMs: 700, acts: { flip: 6, wipe: 1 } },
+  {
+    name: 'rot and fewer copies',
+    links: linksOf('calm'),
+    everyMs: 400,
+    acts: { flip: 1 },
+    peersMin: 4,
+    lowersReplication: true,
+  },
   {
     name: 'disks',
     links: linksOf('crashes'),
@@ -113,8 +123,13 @@ export function meshProfile(name: string): MeshNemesis {
 const HOUR_MS = 3_600_000
 const JUMPS_MS = [HOUR_MS, -HOUR_MS, 24 * HOUR_MS, -24 * HOUR_MS]
 
+/** Not where copies vanish with their disks: what nobody can look at nobody can save. */
+export function mayLowerReplication(nemesis: MeshNemesis): boolean {
+  return nemesis.lowersReplication ?? !harmsCopies(nemesis)
+}
+
 /** Whether copies rot or vanish while the log takes them for good. */
-export function harmsCopies({ acts }: MeshNemesis): boolean {
+function harmsCopies({ acts }: MeshNemesis): boolean {
   return acts.flip !== undefined || acts.wipe !== undefined || acts['lose-peer'] !== undefined
 }
 

@@ -28,6 +28,11 @@ const MUTANTS: Record<string, Machine> = {
       return held >= 1
     }
   },
+  'deletes by the word of the log, whatever has become of the other copies': class extends Repair {
+    protected override mustCheck(): boolean {
+      return false
+    }
+  },
   'waits out the grace with the last copy': class extends Repair {
     protected override isUrgent(): boolean {
       return false
@@ -90,6 +95,21 @@ const SCENARIOS: Record<string, (machine: Machine) => void> = {
     mesh.broken.clear()
     mesh.settle()
     mesh.expectHealthy()
+  },
+  'fewer copies are wanted when two of three have rotted unseen': machine => {
+    const mesh = settledMesh({}, machine)
+    const blocks = mesh.namespace.slotsWithData().flatMap(slot => mesh.namespace.blocksInSlot(slot))
+    for (const [index, { blockId, holders }] of blocks.entries()) {
+      // In turns each of the three is the good one.
+      for (const [place, peer] of holders.entries()) if (place !== index % 3) mesh.rot(blockId, peer)
+    }
+    for (let file = 1; file <= 5; file++) mesh.setReplication(`/f${file}`, 2)
+    mesh.settle()
+    for (const { blockId } of blocks) {
+      const { holders } = mesh.namespace.blockOf(blockId)!
+      expect(holders).toHaveLength(2)
+      expect(holders.filter(peer => mesh.isRotten(blockId, peer))).toEqual([])
+    }
   },
   'peers share hosts': machine => {
     const mesh = new RepairMesh({}, machine)
