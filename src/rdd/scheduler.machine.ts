@@ -778,6 +778,8 @@ const MESH_TROUBLE: ReadonlySet<ErrorCode> = new Set([
   'UNREACHABLE',
   'CONNECTION_LOST',
   'TIMEOUT',
+  // That copy is gone with the attempt; the next one reads another, or computes it.
+  'KEPT_DAMAGED',
 ])
 
 /** A job's place among its session's, from 1: job ids are `<session>/<number>`. NaN of anything else. */

@@ -181,9 +181,20 @@ export class KeptPartitions {
     return undefined
   }
 
-  #frames({ chunks, file }: CachedPartition): AsyncIterable<Uint8Array> {
+  #frames(entry: CachedPartition): AsyncIterable<Uint8Array> {
+    const { chunks, file } = entry
     if (chunks !== undefined) return framed(chunks)
-    return this.files.frames(file!.path)
+    return this.#framesOfFile(entry, file!.path)
+  }
+
+  /** Checked here too: the reader could not say that this copy is to go. */
+  async *#framesOfFile(key: KeptKey, path: string): AsyncGenerator<Uint8Array, void, undefined> {
+    try {
+      for await (const chunk of unframed(this.files.frames(path))) yield* framed([chunk])
+    } catch (error) {
+      this.cache.dropDamaged(key)
+      throw error
+    }
   }
 
   /** Fewer copies than wanted are no failure: as with Spark, lineage is there. */

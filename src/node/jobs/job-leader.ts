@@ -132,6 +132,9 @@ export class JobLeader {
   /** Time in which this process stood still: no lease could be renewed then, so it counts for none. */
   #stalledMs = 0
   readonly #begun = Promise.withResolvers<void>()
+  /** Every executor that was asked when the term began has answered, or has had its time. */
+  #hasHeard = false
+  readonly #heard = Promise.withResolvers<void>()
   #timer: NodeJS.Timeout | undefined
   #stopped = false
 
@@ -160,6 +163,10 @@ export class JobLeader {
   /** Asks all executors what they have; later answers are merged as they come. */
   start(): void {
     const answers = this.#askNewExecutors()
+    void answers.then(() => {
+      this.#hasHeard = true
+      this.#heard.resolve()
+    })
     void Promise.race([answers, sleep(JOB_LEADER.inventoryWaitMs)]).then(() => {
       this.#begun.resolve()
       this.detached?.look()
@@ -176,11 +183,22 @@ export class JobLeader {
     return this.#begun.promise
   }
 
+  /**
+   * Resolves when a plan may be submitted. One that reads kept partitions waits for every executor that was asked (at most
+   * `inventoryTimeoutMs`): what a slow one keeps would be computed again, or, of a local checkpoint, be taken for lost.
+   */
+  async readyFor(planBytes: Uint8Array): Promise<void> {
+    await this.begun
+    if (this.#hasHeard) return
+    if (decodePlan(planBytes).nodes.some(({ cached }) => cached)) await this.#heard.promise
+  }
+
   stop(): void {
     this.#flush()
     this.#stopped = true
     this.detached?.stop()
     this.#begun.resolve()
+    this.#heard.resolve()
     clearInterval(this.#timer)
     const nowMs = this.#ports.clock.nowMs() - this.#stalledMs
     this.#tellOf(this.#tracer.finish({ nowMs, epochMs: Date.now() }))
@@ -394,8 +412,6 @@ export class JobLeader {
         for (const { fingerprint, partition: index } of inputs.cached) {
           const peers = this.#cachedAt.peers(fingerprint, index)
           if (peers.length === 0) continue
-          const id = keptBlockId({ fingerprint, partition: index })
-          ;(holdersHere[partition] ??= {})[id] = peers
           best.push(...peers)
         }
         if (best.length > 0) keptHere[partition] = [...best]
@@ -571,7 +587,7 @@ export class JobLeader {
           // The partitions of the whole stage are the leader's business.
           stage: { ...stage, partitions: [] },
           shuffles: effect.shuffles.map(packLocations),
-          tasks: effect.tasks,
+          tasks: this.#withKept(job, effect),
           ...(first && job.planBytes.byteLength <= JOBS.inlinePlanBytes ? { plan: job.planBytes } : {}),
           ...(job.plan.packages === undefined ? {} : { packages: job.plan.packages }),
           ...(job.plan.broadcasts === undefined ? {} : { broadcasts: job.plan.broadcasts }),
@@ -597,6 +613,22 @@ export class JobLeader {
       job.sentTo.delete(peer)
       this.#forgetExecutor(asPeerId(peer))
     }
+  }
+
+  /** Where kept partitions are now: more is known of them than when the job came. */
+  #withKept(
+    { plan }: LedJob,
+    { stage, tasks }: Extract<SchedulerEffect, { type: 'run-tasks' }>,
+  ): Extract<SchedulerEffect, { type: 'run-tasks' }>['tasks'] {
+    if (!plan.nodes.some(({ cached }) => cached)) return tasks
+    return tasks.map(({ id, holders }) => {
+      const now = { ...holders }
+      for (const key of partitionInputs(plan, stage.root, id.partition).cached) {
+        const peers = this.#cachedAt.peers(key.fingerprint, key.partition)
+        if (peers.length > 0) now[keptBlockId(key)] = peers
+      }
+      return { id, holders: now }
+    })
   }
 
   /** At most one progress message of a job is on its way; the newest state goes next. */

@@ -55,7 +55,7 @@ export class JobService {
           reason: 'the plan that arrived is not the plan that was sent',
         })
       }
-      await this.#required().begun
+      await this.#required().readyFor(plan)
       const warnings = await this.#required().checkPackages(head)
       const leader = this.#required()
       leader.submit(head, plan)
