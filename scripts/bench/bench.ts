@@ -22,6 +22,7 @@ import { pageRank } from './page-rank.ts'
 import { restore } from './restore.ts'
 import { groupBy, join } from './sets.ts'
 import { sorting } from './sorting.ts'
+import { survival } from './survival.ts'
 
 const BENCHES: Record<string, (figures: Figures, options: MemoryOptions) => Promise<void>> = {
   idle,
@@ -40,6 +41,7 @@ const BENCHES: Record<string, (figures: Figures, options: MemoryOptions) => Prom
   namespace,
   placement,
   restore,
+  survival,
 }
 
 const { positionals, values } = parseArgs({

@@ -74,7 +74,7 @@ async function halfDone(mesh: Mesh): Promise<void> {
 }
 
 /** The peer that all peers take for the leader, with as many voters as the mesh wants. */
-async function leaderOf(bench: BenchMesh, peers: readonly LocalPeer[]): Promise<LocalPeer> {
+export async function leaderOf(bench: BenchMesh, peers: readonly LocalPeer[]): Promise<LocalPeer> {
   const meshKey = await bench.meshKey()
   const mesh = await attach({ peers: peers.flatMap(({ addresses }) => addresses), meshKey })
   try {
@@ -82,7 +82,7 @@ async function leaderOf(bench: BenchMesh, peers: readonly LocalPeer[]): Promise<
       const { members } = await mesh.status()
       const statuses = await Promise.all(members.map(({ peerId }) => mesh.statusOf(peerId))).catch(() => [])
       const [first] = statuses
-      if (first?.leader === undefined || statuses.length < PEERS) continue
+      if (first?.leader === undefined || statuses.length < peers.length) continue
       const { leader } = first
       const agreed = statuses.every(
         status => status.leader === leader && status.voters.length >= status.votersTarget,
