@@ -200,12 +200,16 @@ export class DatasetContext {
     return new RDD(this.#environment, steps(lines, 'jsonLines', [parse]))
   }
 
-  /** Rows of Parquet files as objects by column, one partition a file. Integers of 64 bits are bigints. */
+  /**
+   * Rows of Parquet files as objects by column. A stored partition of the file is a partition: of the row groups that begin in it,
+   * which may be none. Integers of 64 bits are bigints.
+   */
   parquet<T = Record<string, unknown>>(
     path: string | readonly string[],
     options: ParquetOptions = {},
   ): RDD<T> {
-    return this.#files('parquet', path, { by: 'file' }, builtin('readParquet', [], [{ ...options }]))
+    const layout = { by: 'block', cuts: ['binary', 'lines', 'csv'] } as const
+    return this.#files('parquet', path, layout, builtin('readParquet', [], [{ ...options }]))
   }
 
   /**

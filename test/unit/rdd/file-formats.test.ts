@@ -1,6 +1,7 @@
 import { gunzipSync, gzipSync, zstdCompressSync, zstdDecompressSync } from 'node:zlib'
 import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import { parquetReader } from '../../../src/rdd/engine/parquet-reader.ts'
 import { createLocal } from '../../../src/rdd/index.ts'
 
 const LINES = Array.from({ length: 5_000 }, (_, i) => `line ${i} ${'ü'.repeat(i % 7)}`)
@@ -206,6 +207,43 @@ describe('sinks', () => {
     expect(await local.parquet('/none').collect()).toEqual([])
     await local.parallelize<{ a: number }>([], 1).saveAsParquet('/nothing')
     expect(await local.parquet('/nothing').collect()).toEqual([])
+  })
+
+  test('however a Parquet file is cut, each row is read once, in order', async () => {
+    const rows = Array.from({ length: 500 }, (_, i) => ({ id: i, name: `n${i % 7}` }))
+    const local = createLocal()
+    await local.parallelize(rows, 1).saveAsParquet('/p', { rowGroupRows: 60 })
+    const content = local.files.read(local.files.list('/p').find(path => path.endsWith('.parquet'))!)
+    const read = parquetReader({})
+    const rowsIn = async (start: number, end: number): Promise<unknown[]> => {
+      const found: unknown[] = []
+      const input = {
+        path: '/p',
+        sizeBytes: content.byteLength,
+        start,
+        end,
+        bytes: async function* (from: number, to: number) {
+          yield content.subarray(from, to)
+        },
+        gather: async (from: number, to: number) => Uint8Array.from(content.subarray(from, to)),
+        hold: () => {},
+      }
+      for await (const some of read(input, AbortSignal.timeout(20_000))) found.push(...some)
+      return found
+    }
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(fc.integer({ min: 1, max: content.byteLength - 1 }), { maxLength: 6 }),
+        async cuts => {
+          const bounds = [0, ...new Set(cuts.toSorted((a, b) => a - b)), content.byteLength]
+          const found = await Promise.all(bounds.slice(1).map((end, i) => rowsIn(bounds[i]!, end)))
+          expect(found.flat()).toEqual(rows)
+        },
+      ),
+      { numRuns: 30 },
+    )
+    const half = Math.floor(content.byteLength / 2)
+    expect((await rowsIn(0, half)).length).toBeLessThan(500)
   })
 
   test('what is there stays unless it is to be overwritten', async () => {

@@ -43,15 +43,11 @@ describe('fromAsync', () => {
 
   test('keeps all elements in order, in any number of partitions', async () => {
     await assert(
-      asyncProperty(
-        integer({ min: 0, max: 9_000 }),
-        integer({ min: 1, max: 20 }),
-        async (count, slices) => {
-          const made = await createLocal().fromAsync(numbers(count), slices)
-          expect(await made.getNumPartitions()).toBe(slices)
-          expect(await made.collect()).toEqual(Array.from({ length: count }, (_, i) => i))
-        },
-      ),
+      asyncProperty(integer({ min: 0, max: 9_000 }), integer({ min: 1, max: 20 }), async (count, slices) => {
+        const made = await createLocal().fromAsync(numbers(count), slices)
+        expect(await made.getNumPartitions()).toBe(slices)
+        expect(await made.collect()).toEqual(Array.from({ length: count }, (_, i) => i))
+      }),
       { numRuns: 15 },
     )
   })
@@ -74,6 +70,32 @@ describe('fromAsync', () => {
     const timer = setInterval(() => store.waiting.splice(0).forEach(release => release()), 1)
     expect(await reading).toHaveProperty('parts')
     clearInterval(timer)
+  })
+
+  test('a million elements are never in memory together: files of some MiB, two at a time', async () => {
+    let under = 0
+    let most = 0
+    let largest = 0
+    let total = 0
+    const store = {
+      async keep(content: Uint8Array): Promise<FoundFile> {
+        most = Math.max(most, ++under)
+        largest = Math.max(largest, content.byteLength)
+        total += content.byteLength
+        await new Promise(resolve => setImmediate(resolve))
+        under--
+        const blocks = [{ blockId: `b${total}`, bytes: content.byteLength }]
+        return { path: 'x', fileId: `f${total}`, blocks, cut: 'binary', packed: false }
+      },
+    }
+    const source = async function* (): AsyncGenerator<{ id: number; text: string }> {
+      for (let id = 0; id < 1_000_000; id++) yield { id, text: `some text to take place ${id}` }
+    }
+    const read = await streamed(source(), 8, store)
+    expect(read).toHaveProperty('parts.length', 8)
+    expect(total).toBeGreaterThan(32 * 2 ** 20)
+    expect(largest).toBeLessThan(9 * 2 ** 20)
+    expect(most).toBeLessThanOrEqual(2)
   })
 
   test('an abort ends the reading, also of a silent source, and closes the source', async () => {
