@@ -1,5 +1,6 @@
 import type { BlockId, FileId, PeerId } from '../base/index.ts'
 import { blockIdOf, parseBlockId } from './block-id.ts'
+import { pageOf } from './name-order.ts'
 import { entriesOf, lookUp } from './namespace-lookup.ts'
 import {
   sumsOf,
@@ -67,7 +68,7 @@ export class NamespaceQueries implements NamespaceView {
     if (found.kind === 'snapshots') {
       const { directory } = found
       const records = directory.snapshots ?? []
-      return page(
+      return pageOf(
         records.map(record => record.name),
         startAfter,
         limit,
@@ -81,9 +82,11 @@ export class NamespaceQueries implements NamespaceView {
     if (node.kind === 'file') return [this.#status(node, shown, found.names.at(-1) ?? '', seq)]
     const entries = entriesOf(this.#state, node, seq)
     const prefix = shown === '/' ? '/' : `${shown}/`
-    return page(entries.keys(), startAfter, limit).map(name =>
-      this.#status(entries.get(name)!, prefix + name, name, seq),
-    )
+    const names =
+      seq === undefined
+        ? this.#state.tree.namesAfter(node, startAfter, limit)
+        : pageOf(entries.keys(), startAfter, limit)
+    return names.map(name => this.#status(entries.get(name)!, prefix + name, name, seq))
   }
 
   blocksOf(path: string): BlockStatus[] {
@@ -325,11 +328,6 @@ export class NamespaceQueries implements NamespaceView {
 }
 
 /** The first names behind `startAfter`, in order. Does not sort more than it must when a page of many is wanted. */
-function page(names: Iterable<string>, startAfter: string | undefined, limit: number): string[] {
-  const behind = [...names].filter(name => startAfter === undefined || name > startAfter).sort()
-  return behind.slice(0, limit)
-}
-
 function idOf(block: BlockRecord): BlockId {
   return blockIdOf(block.fileId, block.index, block.writeId)
 }

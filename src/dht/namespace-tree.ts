@@ -7,6 +7,7 @@ import {
   type DirectoryNode,
   type TreeNode,
 } from './namespace-nodes.ts'
+import { NameOrder } from './name-order.ts'
 import { invalidPath, joinNames, pathNames, utf8Bytes } from './paths.ts'
 import type { Snapshots } from './snapshots.ts'
 
@@ -17,6 +18,7 @@ const SUMMED_AT_ONCE = 1_000
 export class NamespaceTree {
   readonly root: DirectoryNode = newDirectory('', 0)
   readonly #snapshots: Snapshots
+  readonly #order = new NameOrder()
 
   constructor(snapshots: Snapshots) {
     this.#snapshots = snapshots
@@ -108,10 +110,16 @@ export class NamespaceTree {
     return node
   }
 
+  /** Up to `limit` names of a directory as it is now, behind that one, in order. */
+  namesAfter(directory: DirectoryNode, startAfter: string | undefined, limit: number): string[] {
+    return this.#order.page(directory, startAfter, limit)
+  }
+
   link(parent: DirectoryNode, node: TreeNode, timeMs: number): void {
     invariant(!parent.entries.has(node.name), `${node.name} is free`)
     this.#snapshots.record(parent, node.name, null)
     parent.entries.set(node.name, node)
+    this.#order.added(parent, node.name)
     parent.modifiedMs = timeMs
     node.parent = parent
     const sums = sumsOf(node)
@@ -131,6 +139,7 @@ export class NamespaceTree {
     invariant(parent !== undefined, 'only a node in a directory is unlinked')
     const kept = this.#snapshots.record(parent, name, node)
     parent.entries.delete(name)
+    this.#order.removed(parent, name)
     parent.modifiedMs = timeMs
     node.parent = undefined
     const sums = sumsOf(node)
