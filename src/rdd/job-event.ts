@@ -119,7 +119,7 @@ const plannedStage = z.object({
 })
 export type PlannedStage = z.infer<typeof plannedStage>
 
-const jobEventSchema = z.discriminatedUnion('type', [
+export const jobEventSchema = z.discriminatedUnion('type', [
   // Said by the requester to those who listen in its process, and kept nowhere.
   z.object({ ...base, type: z.literal('submitted'), name: z.string() }),
   z.object({

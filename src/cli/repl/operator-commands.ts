@@ -1,5 +1,5 @@
 import type { Mesh } from '../../node/index.ts'
-import { jobTable } from '../mesh-jobs.ts'
+import { jobsText } from '../mesh-jobs.ts'
 import { jobText, latestJob } from '../show-job.ts'
 import { fsckText } from '../files/fsck.ts'
 import { describePeers } from '../mesh-report.ts'
@@ -23,10 +23,7 @@ export const OPERATOR_COMMANDS: Readonly<Record<string, OperatorCommand>> = {
   },
   jobs: {
     help: 'The jobs that the mesh remembers',
-    run: async (mesh, _argument, signal) => {
-      const jobs = await mesh.jobs({ signal })
-      return jobs.length === 0 ? 'no jobs yet' : jobTable(jobs, Date.now())
-    },
+    run: async (mesh, _argument, signal) => await jobsText(mesh, signal),
   },
   job: {
     help: 'What a job did: .job, .job 1f0c9a2b3d4e/7; without its id, the latest',

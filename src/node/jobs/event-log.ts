@@ -276,15 +276,17 @@ export class EventLog implements AsyncDisposable {
   }
 
   async #linesOf(jobId: string): Promise<string[]> {
-    const own = `"jobId":${JSON.stringify(jobId)},`
+    const mine = `"jobId":${JSON.stringify(jobId)},`
     const lines: string[] = []
+    const files = [fileName(jobId) + PACKED, fileName(jobId) + LINES].filter(name => this.#files.has(name))
+    // What runs, or has a file of its own, was never short.
+    const mayBeShort = files.length === 0 && !this.#open.has(jobId)
     const shared = [...this.#files.keys()].filter(name => name.startsWith(SHARED)).sort()
-    for (const name of [...shared, fileName(jobId) + PACKED, fileName(jobId) + LINES]) {
-      if (!this.#files.has(name)) continue
+    for (const name of mayBeShort ? shared : files) {
       const bytes = await readFile(join(this.#directory, name))
       const text = (name.endsWith(PACKED) ? await decompress(bytes) : bytes).toString('utf8')
       // The last one of a killed peer may be cut short.
-      lines.push(...text.split('\n').filter(line => line.includes(own) && line.endsWith('}')))
+      lines.push(...text.split('\n').filter(line => line.includes(mine) && line.endsWith('}')))
     }
     return lines
   }

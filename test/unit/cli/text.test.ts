@@ -6,6 +6,7 @@ import { describeError } from '../../../src/cli/error-report.ts'
 import { jobLine } from '../../../src/cli/job/job-bar.ts'
 import { jobTable } from '../../../src/cli/mesh-jobs.ts'
 import { table } from '../../../src/cli/table.ts'
+import { viewJob, type JobEvent } from '../../../src/node/index.ts'
 import { humanBytes, humanMs } from '../../../src/cli/units.ts'
 
 test.each([
@@ -68,6 +69,23 @@ test('a job shows tasks, stage, peers and what runs again', () => {
   )
 })
 
+const UNDER_WAY: JobEvent[] = [
+  {
+    v: 1,
+    jobId: 'a/1',
+    term: 1,
+    seq: 0,
+    timeMs: 1_000,
+    type: 'job-started',
+    name: 'count',
+    leader: 'p1',
+    requester: 'c',
+    action: 'count',
+    resumed: false,
+    stages: [{ id: 0, label: 'range → count', tasks: 6, parents: [], sink: 'result', kept: 0 }],
+  },
+]
+
 test('a job that still runs is timed until now, a cancelled one tells why', () => {
   const job = { jobId: 'a/1', name: 'count', requester: 'r', relay: 'p', startedMs: 1_000 }
   const rows = jobTable(
@@ -82,9 +100,10 @@ test('a job that still runs is timed until now, a cancelled one tells why', () =
       },
     ],
     4_500,
+    [{ jobId: 'a/1', stages: viewJob('a/1', UNDER_WAY).stages }],
   )
   const text = plain(rows)
-  expect(text).toMatch(/^a\/1 +running .* 3\.5 s +count$/m)
+  expect(text).toMatch(/^a\/1 +running .* 3\.5 s +0\/6 +count$/m)
   expect(text).toMatch(/^a\/2 +cancelled .* 250 ms +count: not needed$/m)
 })
 
