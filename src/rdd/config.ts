@@ -83,6 +83,8 @@ export const JOBS = {
   partitionsMax: 100_000,
   /** …as is one whose RDDs have more together. */
   planPartitionsMax: 1_000_000,
+  /** Longest time limit of a task: what timers of Node can count. */
+  taskTimeoutMaxMs: 2 ** 31 - 1,
   /** Who asks how a detached job stands may have the answer wait so long for its end; then asks again. */
   standingWaitMs: 10_000,
   /** Bytes of sealed results that a requester pulls ahead of the one it folds. */

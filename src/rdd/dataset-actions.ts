@@ -21,6 +21,8 @@ import { foldInOrder, partials, resultPartitions } from './requester.ts'
 export interface ActionOptions extends AbortOptions {
   /** For job lists and progress. @default the action's name */
   name?: string
+  /** A task that runs longer is ended; one that does so on a second peer too ends the job with TASK_TIMEOUT. @default no limit */
+  taskTimeoutMs?: number
   /** To cancel it by, with `cancelJobsWithTag`, beside those set for all. */
   tags?: readonly string[]
 }

@@ -66,14 +66,17 @@ export abstract class DatasetSinks<T> extends DatasetActions<T> {
   }
 
   async #save(name: string, path: string, sink: Sink, options: SaveOptions): Promise<void> {
-    const { overwrite = false, signal, tags } = options
+    const { overwrite = false, signal, tags, taskTimeoutMs } = options
     const { files, runner } = this.environment
     const labels = runner.labels(tags)
     if (!overwrite) await files.checkOutput(path, { signal })
     const parts: OutputPart[] = []
     using _held = files.holdOutput?.(() => parts)
     const { target, action } = savedLineage(this.lineage, name, path, sink, options.replication)
-    const plan = { ...(await freeze(target, action, this.environment, { signal, labels })), labels }
+    const plan = {
+      ...(await freeze(target, action, this.environment, { signal, labels, taskTimeoutMs })),
+      labels,
+    }
     await foldInOrder(this.partials(plan, name, options), resultPartitions(plan), rows => {
       for (const row of rows) parts.push(row as OutputPart)
     })

@@ -176,9 +176,9 @@ export class DetachedActions<T> {
         `${what}: there is nobody who would go on with it`,
       )
     }
-    const { signal, name: given } = this.#options
+    const { signal, name: given, taskTimeoutMs } = this.#options
     const { target, action } = savedLineage(lineage, name, path, sink)
-    const plan = await freeze(target, action, this.#environment, { signal })
+    const plan = await freeze(target, action, this.#environment, { signal, taskTimeoutMs })
     needNoClient(plan)
     const partitions = plan.nodes.at(-1)!.partitions
     const terms = { partitions, suffix: sink.suffix, output }

@@ -87,6 +87,8 @@ export interface DetachedJob<R> {
 export interface DetachOptions extends AbortOptions {
   /** For job lists. @default the action's name */
   name?: string
+  /** As for every action: a task that runs longer is ended. @default no limit */
+  taskTimeoutMs?: number
   /** How long a result waits to be taken. @default DETACHED.ttlMs, a day */
   ttlMs?: number
 }

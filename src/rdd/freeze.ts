@@ -4,6 +4,7 @@ import { pack } from '../base/wire.ts'
 import { Accumulator } from './accumulator.ts'
 import { Broadcast } from './broadcast.ts'
 import { capture, encodeClosure, type PackageNeed, type SharedHandle } from './closure/index.ts'
+import { JOBS } from './config.ts'
 import { invalid } from './dataset.ts'
 import { partsOf } from './file-layout.ts'
 import type { JobLabels } from './job-groups.ts'
@@ -39,6 +40,8 @@ import { keptLevel, strongerLevel } from './storage-level.ts'
 export interface FreezeOptions extends AbortOptions {
   /** Run the sampling jobs that sorts need; false leaves their bounds empty, good enough to explain. @default true */
   sample?: boolean
+  /** Of each task of the job; those of jobs that it needs first have none. @default none */
+  taskTimeoutMs?: number | undefined
   /** Of the action, for the jobs that it needs first. @default those set when they run */
   labels?: JobLabels
 }
@@ -56,7 +59,14 @@ export async function freeze(
 ): Promise<Plan> {
   const freezer = new Freezer(environment, options)
   for (const lineage of ancestry(target)) await freezer.add(lineage)
-  return freezer.plan(target, action)
+  const plan = freezer.plan(target, action)
+  const { taskTimeoutMs } = options
+  if (taskTimeoutMs === undefined) return plan
+  const isCount = Number.isSafeInteger(taskTimeoutMs) && taskTimeoutMs >= 1
+  if (!isCount || taskTimeoutMs > JOBS.taskTimeoutMaxMs) {
+    throw invalid(`taskTimeoutMs is a whole number from 1 to ${JOBS.taskTimeoutMaxMs}, not ${taskTimeoutMs}`)
+  }
+  return { ...plan, taskTimeoutMs }
 }
 
 /** A node before it has its identity. */

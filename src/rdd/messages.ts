@@ -242,6 +242,8 @@ export const runTasks = message({
         kept: z.object({ suffix: z.string().max(SUFFIX_MAX) }).exactOptional(),
       })
       .exactOptional(),
+    /** Each task may run so long. */
+    timeoutMs: z.number().int().min(1).max(JOBS.taskTimeoutMaxMs).exactOptional(),
     /** Name of the map outputs that the tasks make: `<session>/<fingerprint>`. */
     output: z.string().exactOptional(),
     /** Packages that the plan's closures name, checked before the first task of the job. */

@@ -158,6 +158,7 @@ const plan: z.ZodType<Plan> = z.object({
   packages: packageNeeds.exactOptional(),
   action,
   only: z.array(count).exactOptional(),
+  taskTimeoutMs: z.number().int().min(1).max(JOBS.taskTimeoutMaxMs).exactOptional(),
   broadcasts: z.array(broadcastRef).exactOptional(),
   accumulators: z.array(text).exactOptional(),
 })

@@ -180,6 +180,8 @@ export interface Plan {
   action: Action
   /** Partitions of the last node to compute, ascending; all when absent. */
   only?: number[]
+  /** A task may run so long; then it is ended. Absent: as long as it likes. */
+  taskTimeoutMs?: number
   /** Broadcasts that the closures refer to; they belong to the requester's session. */
   broadcasts?: BroadcastRef[]
   /** Ids of the accumulators that the closures add to; their totals are the requester's. */

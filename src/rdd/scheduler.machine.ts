@@ -361,6 +361,13 @@ export class Scheduler {
   #onWorkerDied(job: JobState, task: TaskState, id: TaskId, peer: string, error: WireError): void {
     task.workersKilled.push(peer)
     if (task.workersKilled.length < SCHEDULER.poisonWorkers) return
+    if (error.code === 'TASK_OOM') {
+      this.#fail(job, {
+        ...error,
+        message: `partition ${id.partition} of stage ${id.stage}: ${error.message}`,
+      })
+      return
+    }
     this.#fail(job, {
       code: 'TASK_POISON',
       message:

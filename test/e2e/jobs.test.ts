@@ -189,6 +189,23 @@ test('groups, sums and sorts of more than the memory of a task go to disk and co
   expect(heavy).toEqual([[400_000, 'value 0', 'value 399999']])
 })
 
+test('a task that takes longer than it may is ended on two peers, then its job says so; others go on', async () => {
+  const [mesh] = await cluster().clients(1)
+  const endless = mesh!
+    .range(0, 4, 1, 4)
+    .map(number => {
+      for (;;) if (number < 3) return number
+    })
+    .collect({ taskTimeoutMs: 2_000 })
+  await expect(endless).rejects.toMatchObject({
+    code: 'TASK_TIMEOUT',
+    details: { partition: 3, timeoutMs: 2_000 },
+  })
+  // Every worker that had it is free, or has been replaced.
+  expect(await mesh!.range(0, 300, 1, 12).count({ taskTimeoutMs: 60_000 })).toBe(300)
+  await expect(mesh!.range(3).count({ taskTimeoutMs: 0.5 })).rejects.toMatchObject({ code: 'PLAN_INVALID' })
+})
+
 test('a closure that eats the heap of its worker ends that worker only, and fails its job with a code', async () => {
   const [mesh] = await cluster().clients(1)
   const pids = await Promise.all(cluster().peers.map(async peer => (await peer.status()).pid))
@@ -199,7 +216,7 @@ test('a closure that eats the heap of its worker ends that worker only, and fail
       for (;;) eaten.push(new Array<number>(100_000).fill(eaten.length + number))
     })
     .count()
-  await expect(eaten).rejects.toMatchObject({ code: 'TASK_POISON' })
+  await expect(eaten).rejects.toMatchObject({ code: 'TASK_OOM' })
   expect(await mesh!.range(100).sum()).toBe(4950)
   expect(await Promise.all(cluster().peers.map(async peer => (await peer.status()).pid))).toEqual(pids)
 })

@@ -402,7 +402,8 @@ export class Executor {
         shuffles,
         holders,
       }
-      void this.#run(job, { jobId: head.jobId, input }, plan, head.output)
+      const timeoutMs = head.timeoutMs === undefined ? {} : { timeoutMs: head.timeoutMs }
+      void this.#run(job, { jobId: head.jobId, input, ...timeoutMs }, plan, head.output)
     }
   }
 
@@ -513,6 +514,8 @@ export class Executor {
       }
       case 'failed': {
         await this.#parts.abandon(partKey(task))
+        // Of a thread that was ended because its task took too long.
+        if (outcome.error.code === 'TASK_TIMEOUT') await this.#store.discard(keptFileOf(task))
         const error = this.#located(outcome.error, id)
         return { type: 'failed', error, ...(outcome.fetch === undefined ? {} : { fetch: outcome.fetch }) }
       }

@@ -10,6 +10,7 @@ import {
   type TaskInput,
   type TaskOutcome,
 } from '../../rdd/index.ts'
+import { EXECUTOR } from '../config.ts'
 import type { SharedBroadcast } from '../broadcast/index.ts'
 import { WorkerBroadcasts } from './worker-broadcasts.ts'
 import {
@@ -52,6 +53,8 @@ export interface WorkerServices {
 export interface RunningTask {
   jobId: string
   input: TaskInput
+  /** From when a thread takes it; then it is ended. @default no limit */
+  timeoutMs?: number
 }
 
 /** Name, among the peer's outputs, of the file of an attempt whose output does not fit into memory. */
@@ -76,6 +79,8 @@ interface Current {
   /** Lines that were printed and passed on, and those left out. */
   printed: number
   suppressed: number
+  /** It was told to stop because its time is over. */
+  isLate: boolean
 }
 
 /** How often the heap of a running task is looked at: at a gigabyte a second, memory for a tenth of that is at risk. */
@@ -161,6 +166,7 @@ export class WorkerThread {
       written: Promise.resolve(),
       printed: 0,
       suppressed: 0,
+      isLate: false,
     }
     const { send, drop } = this.#broadcasts.prepare(broadcasts)
     if (drop.length > 0) this.post({ type: 'forget-broadcasts', ids: drop })
@@ -171,6 +177,7 @@ export class WorkerThread {
     const keptFile = keptFileOf(task)
     this.post({ type: 'run', jobId: task.jobId, plan: known ? undefined : plan, input: task.input, keptFile })
     this.#watchHeap(this.#current)
+    if (task.timeoutMs !== undefined) this.#watchTime(this.#current, task.timeoutMs)
     return done.promise
   }
 
@@ -196,6 +203,16 @@ export class WorkerThread {
     const timer = setInterval(look, HEAP_LOOK_MS)
     timer.unref()
     void current.done.promise.then(() => clearInterval(timer))
+  }
+
+  /** What ends well while it is being stopped has ended well. */
+  #watchTime(current: Current, timeoutMs: number): void {
+    const timer = setTimeout(() => {
+      if (this.#current !== current) return
+      current.isLate = true
+      this.cancel(EXECUTOR.cancelGraceMs)
+    }, timeoutMs)
+    void current.done.promise.then(() => clearTimeout(timer))
   }
 
   /** Asks the task to stop at its next slice; ends the thread when it has not stopped after the grace time. */
@@ -357,7 +374,9 @@ export class WorkerThread {
     this.#current = undefined
     this.#services.taskOver(current.task)
     current.abort.abort(TASK_ENDED)
-    current.done.resolve(outcome)
+    current.done.resolve(
+      current.isLate && !('metrics' in outcome) ? { type: 'failed', error: timeout(current.task) } : outcome,
+    )
   }
 
   #onPrinted(current: Current, lines: PrintedLine[]): void {
@@ -385,6 +404,18 @@ export class WorkerThread {
     this.#finish({ type: 'worker-died', error: toWire(error) })
     this.#onExit(this)
   }
+}
+
+/** Without the peer, which the executor adds: the same on another peer is the same failure. */
+function timeout({ input: { id }, timeoutMs = 0 }: RunningTask): WireError {
+  const { stage, partition } = id
+  return toWire(
+    new ShoalError(
+      'TASK_TIMEOUT',
+      { peer: '', stage, partition, timeoutMs },
+      `partition ${partition} of stage ${stage} took longer than the ${timeoutMs} ms that a task of this job may`,
+    ),
+  )
 }
 
 async function* plain(source: AsyncIterable<Uint8Array>): AsyncGenerator<{ bytes: Uint8Array }> {

@@ -593,6 +593,7 @@ export class JobLeader {
           ...(job.plan.broadcasts === undefined ? {} : { broadcasts: job.plan.broadcasts }),
           ...(isResult ? saved(action, job.kept) : {}),
           ...(output === undefined ? {} : { output }),
+          ...(job.plan.taskTimeoutMs === undefined ? {} : { timeoutMs: job.plan.taskTimeoutMs }),
         },
         { timeoutMs: JOB_LEADER.runTimeoutMs },
       )

@@ -374,7 +374,10 @@ export class SimPeer implements End {
       return { type: 'failed', error }
     }
     if (fault === 'kills the worker')
-      return { type: 'worker-died', error: { code: 'TASK_OOM', message: 'out of memory', details: {} } }
+      return {
+        type: 'worker-died',
+        error: { code: 'INTERNAL', message: 'the worker thread ended', details: {} },
+      }
     let missing: { node: NodeId; map: number; peer: string } | undefined
     const read: ReadBucket = (node, map, reduce) => {
       const locations = run.shuffles.find(each => each.node === node)!

@@ -286,7 +286,7 @@ describe('what goes wrong', () => {
     const scene = new TracedScene(1, TWO)
     const [start] = starts(scene.submit(jobOf({ stages: [1] })))
     scene.ended(start!, workerDied())
-    expect(scene.of('task-ended')).toMatchObject([{ outcome: 'worker-died', code: 'TASK_OOM' }])
+    expect(scene.of('task-ended')).toMatchObject([{ outcome: 'worker-died', code: 'INTERNAL' }])
   })
 
   test('a second attempt beside a slow one is told, and the one that is stopped ends as cancelled', () => {

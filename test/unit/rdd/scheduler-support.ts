@@ -134,7 +134,7 @@ export function fetchFailure(node: number, map: number, peer: string): EndedOutc
 }
 
 export function workerDied(): EndedOutcome {
-  return { type: 'worker-died', error: { code: 'TASK_OOM', message: 'out of memory', details: {} } }
+  return { type: 'worker-died', error: { code: 'INTERNAL', message: 'the worker thread ended', details: {} } }
 }
 
 export function sealed(job: JobSpec, id: TaskId): SealedOutput {

@@ -322,6 +322,19 @@ describe('failures', () => {
     })
   })
 
+  test('a task that is out of memory on two workers says so, not that it is poison', () => {
+    const scene = new Scene(1, { a: 1, b: 1, c: 1 })
+    const error = { code: 'TASK_OOM', message: 'more than 64 MB', details: { limitBytes: 64 } } as const
+    const first = startOf(scene.submit(jobOf({ stages: [1] })), 0, 0)
+    const second = startOf(scene.ended(first.peer, first.id, { type: 'worker-died', error }), 0, 0)
+    expect(second.peer).not.toBe(first.peer)
+    expect(failureOf(scene.ended(second.peer, second.id, { type: 'worker-died', error }))).toMatchObject({
+      code: 'TASK_OOM',
+      message: 'partition 0 of stage 0: more than 64 MB',
+      details: { limitBytes: 64 },
+    })
+  })
+
   test('too little memory, and a plan that cannot run, end the job at once', () => {
     for (const code of ['TASK_MEMORY', 'PLAN_INVALID', 'PACKAGE_MISSING'] as const) {
       const scene = new Scene(1, PEERS)

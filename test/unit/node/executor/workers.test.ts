@@ -258,6 +258,26 @@ describe('tasks that must stop', () => {
     expect(await pool.run({ jobId: 's/2', input: inputOf(0) }, await threeNumbers())).toMatchObject(THREE)
   })
 
+  test.each([
+    ['goes through rows', false],
+    ['never comes back', true],
+  ])(
+    'a task whose time is over is ended and says so, when it %s; time spent waiting is not counted',
+    async (_, endless) => {
+      const pool = poolOf({})
+      const limited = { jobId: 's/1', input: inputOf(0, { root: 2 }), timeoutMs: 300 }
+      const late = pool.run(limited, await slow(endless))
+      const patient = pool.run({ jobId: 's/2', input: inputOf(0), timeoutMs: 120_000 }, await threeNumbers())
+      const waiting = pool.run({ jobId: 's/3', input: inputOf(0), timeoutMs: 60_000 }, await threeNumbers())
+      expect(await late).toMatchObject({
+        type: 'failed',
+        error: { code: 'TASK_TIMEOUT', details: { stage: 0, partition: 0, timeoutMs: 300 } },
+      })
+      expect(await patient).toMatchObject(THREE)
+      expect(await waiting).toMatchObject(THREE)
+    },
+  )
+
   test('what waits for a thread never begins', async () => {
     const { pool, ended } = await begun(await slow(false))
     const waiting = pool.run({ jobId: 's/2', input: inputOf(0) }, await slow(false))
