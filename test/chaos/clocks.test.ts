@@ -12,7 +12,6 @@ const HOUR_MS = 3_600_000
 const DAY_MS = 24 * HOUR_MS
 const OFFSETS_MS = [HOUR_MS, -HOUR_MS, DAY_MS, -DAY_MS, 30 * DAY_MS, 0]
 const JUMPS = 12
-const STARTED_OFF_MS = 50 * 60_000
 const MIB = 1024 * 1024
 
 // Its trash ends after ten minutes and its writes after one: jumps of hours would end both at once.
@@ -70,8 +69,10 @@ test('wall clocks jump by hours and days: nobody notices', async () => {
       expect(await mesh.fs.undelete(removed)).toMatchObject({ path: removed })
       await files.check(mesh)
 
-      // Peers that start with wrong clocks.
-      for (const peer of cluster().peers) peer.setClock(below(random, STARTED_OFF_MS))
+      // Peers that start with clocks a day or a month apart, among them the one that leads next and whoever dials it.
+      for (const peer of cluster().peers) peer.setClock(pick(random, OFFSETS_MS)! + below(random, 1_000))
+      leader.setClock(DAY_MS)
+      follower.setClock(-DAY_MS)
       await follower.kill()
       await Promise.all([leader.start(), follower.start()])
       await cluster().ready()
