@@ -7,6 +7,10 @@ import { pathToFileURL } from 'node:url'
 export class PackageFolder implements Disposable {
   readonly directory = mkdtempSync(join(tmpdir(), 'shoal-packages-'))
 
+  get url(): string {
+    return pathToFileURL(this.directory).href
+  }
+
   /** @param files by their path in the package; package.json is made from `manifest` */
   install(name: string, manifest: object, files: Readonly<Record<string, string>>): void {
     const root = join('node_modules', name)

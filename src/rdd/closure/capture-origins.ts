@@ -56,13 +56,26 @@ export class CaptureOrigins {
       if (isNodeScript(url)) this.refuseInstance(value)
       const text = textOf(constructor)
       // What is no class has no #private state, and a package's may be sloppy: it travels by name.
-      if (this.packaged(constructor, url) !== undefined && !text.startsWith('class')) continue
+      const packaged = this.packaged(constructor, url)
+      if (packaged !== undefined && usual === 'Object') this.#refuseHidden(value, packaged.package)
+      if (packaged !== undefined && !text.startsWith('class')) continue
       if (this.parse(constructor, text).privateInstances) {
         this.#trail.refuse(
           `it is an instance of ${constructor.name}, whose #private state cannot be copied; ` +
             'capture the values it is made from and make it inside the function',
         )
       }
+    }
+  }
+
+  /** A library that hides its state from enumeration would find it missing in a copy. */
+  #refuseHidden(value: object, from: string): void {
+    for (const [name, { enumerable }] of Object.entries(Object.getOwnPropertyDescriptors(value))) {
+      if (enumerable === true) continue
+      this.#trail.refuse(
+        `it was made by the package "${from}", which keeps something hidden in it (${name}) that cannot be copied; ` +
+          'make it inside the function, as in mapPartitions()',
+      )
     }
   }
 

@@ -27,6 +27,8 @@ const LOADS_MAX = 64
 const indexes = new Map<string, Index>()
 const load = createRequire(import.meta.url)
 
+const found = new WeakMap<object, PackageName>()
+
 /** The public name of a function of a package; undefined when the package exports it under none. */
 export function packageExport(
   value: object,
@@ -34,12 +36,18 @@ export function packageExport(
   name: string,
   root: string,
 ): PackageName | undefined {
+  const known = found.get(value) ?? search(value, file, name, root)
+  if (known !== undefined) found.set(value, known)
+  return known
+}
+
+function search(value: object, file: string, name: string, root: string): PackageName | undefined {
   const manifest = readManifest(root)
   if (manifest === undefined) return undefined
   const entries = new Map<string, Pick<PackageName, 'subpath' | 'as'>>()
   const add = (subpath: string | undefined, as: LoadedAs): void => {
-    const found = subpath === undefined ? undefined : entryFile(root, manifest, subpath, as)
-    if (found !== undefined && !entries.has(found)) entries.set(found, { subpath: subpath!, as })
+    const entry = subpath === undefined ? undefined : entryFile(root, manifest, subpath, as)
+    if (entry !== undefined && !entries.has(entry)) entries.set(entry, { subpath: subpath!, as })
   }
   for (const subpath of entrySubpaths(manifest)) {
     add(subpath, 'import')

@@ -1,3 +1,4 @@
+import vm from 'node:vm'
 import { afterAll, describe, expect, test } from 'vitest'
 import { capture, encodeClosure, Packages, reviveClosure } from '../../../../src/rdd/closure/index.ts'
 import { PackageFolder } from '../../../support/package-folder.ts'
@@ -39,6 +40,8 @@ folder.install(
       export const tools = { deep: { add: (a, b) => a + b } }
       export const adder = n => m => n + m
       export function usesPrivate(x) { return secret(x) }
+      export class Shy { constructor() { this.open = 1; Object.defineProperty(this, 'hidden', { value: 2 }) } }
+      export class Trouble extends Error { constructor(n) { super('trouble ' + n); this.n = n } }
       const secret = x => x * 100
       export const leak = () => secret`,
     'index.cjs': `exports.twice = x => -x; exports.old = x => 'cjs ' + x`,
@@ -76,7 +79,7 @@ type Jobs = Record<string, (...args: unknown[]) => unknown>
 const jobs = await folder.program<Jobs>(
   'job.mjs',
   `
-  import greet, { twice, Point, tools, Vault, adder, leak, usesPrivate } from 'modern'
+  import greet, { twice, Point, tools, Vault, adder, leak, usesPrivate, Shy, Trouble } from 'modern'
   import * as modern from 'modern'
   import { cube } from 'modern/math'
   import { red } from 'modern/features/red'
@@ -89,6 +92,8 @@ const jobs = await folder.program<Jobs>(
   const point = new Point(3, 4)
   const vault = new Vault()
   const legacy = new Legacy(1)
+  const shy = new Shy()
+  const trouble = new Trouble(3)
   const helper = x => twice(x) + 1
   class Mine extends Point { sum() { return this.x + this.y } }
   const addThree = adder(3)
@@ -112,6 +117,12 @@ const jobs = await folder.program<Jobs>(
   export const direct = twice
   export const dynamic = async x => (await import('modern/math')).cube(x)
   export const method = { async run(x) { const { default: f } = await import('classic'); return f(x) } }.run
+  export const error = () => [trouble.message, trouble.n, trouble instanceof Trouble]
+  export const proxied = (namespace => {
+    const __vi_import_0__ = namespace
+    return x => (0, __vi_import_0__.twice)(x) + (0, __vi_import_0__.default)('you')
+  })(new Proxy(modern, {}))
+  export const refusesHidden = () => shy.open
   export const refusesVault = () => vault.read()
   export const refusesClosure = x => addThree(x)
   export const refusesPrivate = x => secret(x)
@@ -145,6 +156,8 @@ describe('what comes from packages travels by name', () => {
     ['legacyInstance', [], 2],
     ['inside', [2], 200],
     ['direct', [5], 10],
+    ['error', [], ['trouble 3', 3, true]],
+    ['proxied', [1], '2hello you'],
     ['dynamic', [3], 27],
     ['method', ['m'], 'classic m'],
   ]
@@ -167,6 +180,18 @@ describe('what comes from packages travels by name', () => {
     expect(capture(() => 1).packages).toEqual([])
   })
 
+  test('what is typed into a REPL may use packages, too', async () => {
+    const context = vm.createContext({ modern: await import(`${folder.url}/node_modules/modern/index.js`) })
+    vm.runInContext(
+      'const { twice } = modern; var helper = x => twice(x) + modern.tools.deep.add(x, 1)',
+      context,
+    )
+    const fn = vm.runInContext('x => helper(x) + new modern.Point(3, 4).length', context) as Function
+    const captured = capture(fn, { globals: context })
+    expect(captured.packages).toEqual([{ name: 'modern', version: '2.3.4' }])
+    expect(await remote.revive(encodeClosure(captured), 1)).toBe(9)
+  })
+
   test('a computed import() finds packages and modules of Node, with a warning', async () => {
     expect(capture(job('computed')).warnings[0]).toMatch(/resolved on the executing peer/)
     expect(await remote.call(job('computed'), 'modern/math')).toEqual(['cube', 'twice'])
@@ -177,6 +202,7 @@ describe('what comes from packages travels by name', () => {
 
 describe('what cannot be named is refused where the operator is called', () => {
   const cases: [name: string, variable: string, reason: RegExp][] = [
+    ['refusesHidden', 'shy', /package "modern", which keeps something hidden in it \(hidden\)/],
     ['refusesVault', 'vault', /instance of Vault, whose #private state/],
     ['refusesClosure', 'addThree', /function of the package "modern" that is none of its exports/],
     ['refusesPrivate', 'secret', /make it inside the function/],
