@@ -78,6 +78,10 @@ function describePeer(member: MemberStatus, vitals: PeerVitals | undefined): str
       `${counted(runningTasks, 'task')} on ${counted(workers, 'worker')}, ${Math.round(cpuCores * 100)} % of a core`,
     ],
     ['memory', memoryOf(vitals)],
+    [
+      'shuffles',
+      `${humanBytes(vitals.shuffles.fetchedBytes)} fetched from other peers, ${humanBytes(vitals.shuffles.wireBytes)} on the wire`,
+    ],
     ['spilled', `${humanBytes(vitals.spilledBytes)} to disk for want of memory, since its start`],
     ['process', `${pid}, shoal ${version}, up ${humanMs(upMs)}`],
   ])}`

@@ -7,6 +7,7 @@ import { meshVitals, vitals, type PeerVitals, type ReportedPeer } from './report
 export interface ReporterParts extends StatusParts {
   runningTasks(): number
   spilledBytes(): number
+  shuffleTraffic(): PeerVitals['shuffles']
   /** Its budget, where it was given one. */
   memoryBytes: number | undefined
 }
@@ -94,6 +95,7 @@ export class PeerReporter implements Disposable {
       rssPeakBytes: process.resourceUsage().maxRSS * 1024,
       ...(memoryBytes === undefined ? {} : { memoryBytes }),
       spilledBytes: this.#parts.spilledBytes(),
+      shuffles: this.#parts.shuffleTraffic(),
       appliedIndex,
       space,
       forgot,

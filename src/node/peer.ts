@@ -32,6 +32,7 @@ import { handlePlacementOrders } from './placement-orders.ts'
 import { DataDirectory } from './data-directory.ts'
 import { answerWhy } from './election-view.ts'
 import { copyTargets, type CopyTarget } from './executor/copy-targets.ts'
+import { isFar } from './far-peers.ts'
 import { Executor } from './executor/executor.ts'
 import { EventLog } from './jobs/event-log.ts'
 import { answerEvents } from './jobs/event-service.ts'
@@ -201,6 +202,7 @@ class RunningPeer implements Peer {
       {
         transport,
         leader: () => meshLog.log.leader()?.peerId,
+        isFar: peer => isFar(meshLog.state.members.member(this.id), meshLog.state.members.member(peer)),
         readBlock: (blockId, range, holders, signal) => this.#readBlock(blockId, range, holders, signal),
         putPart: (part, source) => storePart(this.#files, part, source),
         copyTargets: key => copyTargets(this.id, this.#livingMembers(), key),
@@ -323,6 +325,7 @@ class RunningPeer implements Peer {
       ...statusParts,
       runningTasks: () => this.#executor.runningTasks,
       spilledBytes: () => this.#executor.spilledBytes,
+      shuffleTraffic: () => this.#executor.shuffleTraffic,
       memoryBytes: this.#options.memoryBytes,
     })
     this.#reporter.start()

@@ -23,6 +23,8 @@ const peerVitals = z.object({
   memoryBytes: count.optional(),
   /** Written to disk for want of memory since the peer started: by tasks, and outputs that nobody had read yet. */
   spilledBytes: count,
+  /** Of map outputs that it fetched from other peers since its start, and how many bytes of them travelled: fewer between hosts. */
+  shuffles: z.object({ fetchedBytes: count, wireBytes: count }),
   appliedIndex: count,
   /** As in PeerStatus: `reserve` and `full` mean that it takes nothing but metadata, or nothing. */
   space: z.enum(['ok', 'low', 'reserve', 'full']),

@@ -378,8 +378,15 @@ export type Inventory = z.infer<typeof inventoryBody>
 export const fetchBuckets = message({
   name: 'rdd.shuffle.fetch',
   from: 'peers',
-  request: z.object({ shuffle: z.string(), reduce: count, maps: z.array(count) }),
-  reply: nothing,
+  request: z.object({
+    shuffle: z.string(),
+    reduce: count,
+    maps: z.array(count),
+    /** The asker is on another host: the body may be one zstd stream. */
+    mayPack: z.boolean().exactOptional(),
+  }),
+  /** `packed`: the body is. */
+  reply: z.object({ packed: z.boolean() }),
 })
 
 /** A kept partition: body of its chunks, each with its checksum. */

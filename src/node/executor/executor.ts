@@ -60,6 +60,8 @@ import { keptFileOf, type RunningTask, type ThreadOutcome } from './worker-threa
 
 export interface ExecutorPorts {
   transport: Transport
+  /** True of peers on other hosts. */
+  isFar(peer: PeerId): boolean
   /** The leader as this peer knows it; results of tasks are reported to whoever leads when they end. */
   leader(): PeerId | undefined
   readBlock(
@@ -168,7 +170,7 @@ export class Executor {
         diskReserveBytes: options.diskReserveBytes,
       },
     )
-    this.#shuffles = new ShuffleExchange(ports.transport, this.#store)
+    this.#shuffles = new ShuffleExchange(ports.transport, this.#store, peer => ports.isFar(peer))
     this.#results = new ResultHandOver({
       self: ports.transport.self,
       store: this.#store,
@@ -308,7 +310,7 @@ export class Executor {
       this.#fence(head.term)
       return { head: { workers: this.#options.workers }, body: inChunks(pack(this.#inventory())) }
     })
-    transport.handle(fetchBuckets, ({ head }) => ({ head: {}, body: this.#shuffles.serve(head) }))
+    transport.handle(fetchBuckets, async ({ head }) => this.#shuffles.serve(head))
     transport.handle(fetchResult, async ({ head }) => await this.#results.serve(head))
     transport.handle(acceptResult, async ({ head }) => {
       await this.#store.dropResult(head.jobId, head.partition)
@@ -327,6 +329,11 @@ export class Executor {
   /** Tasks that were taken on and have not ended. */
   get runningTasks(): number {
     return this.#running.size
+  }
+
+  /** What tasks here got of other peers' map outputs since the start. */
+  get shuffleTraffic(): ShuffleExchange['traffic'] {
+    return this.#shuffles.traffic
   }
 
   /** Written to disk for want of memory since the start. */

@@ -1,4 +1,3 @@
-import { pipe } from 'it-pipe'
 import { ShoalError, type PeerId, type Transport } from '../../base/index.ts'
 import { fetchBuckets, type ShuffleLocations } from '../../rdd/index.ts'
 import {
@@ -11,22 +10,53 @@ import {
 } from './bucket-stream.ts'
 import { inChunks } from './chunks.ts'
 import type { OutputStore } from './output-store.ts'
+import { packed, unpacked } from './packed-body.ts'
 import { wholeBatches } from './whole-batches.ts'
 
 const NOTHING = new Uint8Array()
+/** What is smaller than a few packets is not compressed. */
+const PACK_BYTES_MIN = 8 * 1024
+
+interface BucketRequest {
+  shuffle: string
+  reduce: number
+  maps: number[]
+  mayPack?: boolean
+}
 
 /** Hands map outputs to the reducers that ask, and gets those that this peer's own reducers need. */
 export class ShuffleExchange {
   readonly #transport: Transport
   readonly #store: OutputStore
 
-  constructor(transport: Transport, store: OutputStore) {
+  readonly #isFar: (peer: PeerId) => boolean
+  #fetchedBytes = 0
+  #wireBytes = 0
+
+  /** @param isFar True of peers on other hosts: what comes from there is compressed. */
+  constructor(transport: Transport, store: OutputStore, isFar: (peer: PeerId) => boolean) {
     this.#transport = transport
     this.#store = store
+    this.#isFar = isFar
   }
 
-  /** The body of an answer to `rdd.shuffle.fetch`. */
-  async *serve(head: { shuffle: string; reduce: number; maps: number[] }): AsyncGenerator<Uint8Array> {
+  /** Bytes of buckets that came from other peers since the start, and what of them was on the wire. */
+  get traffic(): { fetchedBytes: number; wireBytes: number } {
+    return { fetchedBytes: this.#fetchedBytes, wireBytes: this.#wireBytes }
+  }
+
+  /** The answer to `rdd.shuffle.fetch`. */
+  serve(head: BucketRequest): { head: { packed: boolean }; body: AsyncIterable<Uint8Array> } {
+    const body = this.#served(head)
+    if (head.mayPack !== true) return { head: { packed: false }, body }
+    let bytes = 0
+    for (const map of head.maps) bytes += this.#store.bucket(head.shuffle, map, head.reduce)?.sizeBytes ?? 0
+    return bytes < PACK_BYTES_MIN
+      ? { head: { packed: false }, body }
+      : { head: { packed: true }, body: packed(body) }
+  }
+
+  async *#served(head: BucketRequest): AsyncGenerator<Uint8Array> {
     for (const map of head.maps) {
       const { sizeBytes, pieces } = this.#bucket(head.shuffle, map, head.reduce)
       if (sizeBytes > BUCKET_BYTES_MAX) {
@@ -96,7 +126,20 @@ export class ShuffleExchange {
     maps: number[],
     signal: AbortSignal,
   ): AsyncGenerator<BucketPiece> {
-    const { body } = await this.#transport.call(peer, fetchBuckets, { shuffle, reduce, maps }, { signal })
-    yield* pipe(body, readBuckets)
+    const request = { shuffle, reduce, maps, ...(this.#isFar(peer) && { mayPack: true }) }
+    const { head, body } = await this.#transport.call(peer, fetchBuckets, request, { signal })
+    const wire = counted(body, bytes => (this.#wireBytes += bytes))
+    const plain = head.packed ? unpacked(wire) : wire
+    yield* readBuckets(counted(plain, bytes => (this.#fetchedBytes += bytes)))
+  }
+}
+
+async function* counted(
+  chunks: AsyncIterable<Uint8Array>,
+  count: (bytes: number) => void,
+): AsyncGenerator<Uint8Array> {
+  for await (const chunk of chunks) {
+    count(chunk.byteLength)
+    yield chunk
   }
 }

@@ -47,6 +47,7 @@ function vitals(given: Partial<PeerVitals> = {}, store: Partial<PeerVitals['stor
     rssPeakBytes: 170 * MIB,
     memoryBytes: 512 * MIB,
     spilledBytes: 0,
+    shuffles: { fetchedBytes: 0, wireBytes: 0 },
     appliedIndex: 9,
     space: 'ok',
     forgot: false,

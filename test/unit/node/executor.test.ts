@@ -44,6 +44,7 @@ beforeEach(async () => {
     {
       transport: network.join('executor'),
       leader: () => leader.self,
+      isFar: () => false,
       readBlock: () => {
         throw new Error('no blocks here')
       },
