@@ -112,4 +112,8 @@ export const JOB_MUTANTS: Record<string, { mutant: () => JobMutant; harm: RegExp
     mutant: () => ({ winnerOf: (jobId, tries) => `${jobId}, try ${tries}` }),
     harm: /is not committed: ALREADY_COMMITTED/,
   },
+  'begins detached jobs from their beginning when it leads anew': {
+    mutant: () => ({ forgetsWhatIsKept: true }),
+    harm: /begins \d+ again, which is kept/,
+  },
 }

@@ -4,6 +4,7 @@ import type { SchedulerEvent } from '../../../src/rdd/scheduler-types.ts'
 import { check } from '../check.ts'
 import type { Trace } from '../trace.ts'
 import { VirtualTime } from '../virtual-time.ts'
+import { DetachedJobs } from './detached-jobs.ts'
 import { JobNetwork } from './job-network.ts'
 import { SimLeader } from './sim-leader.ts'
 import { SimOutputs } from './sim-outputs.ts'
@@ -24,6 +25,8 @@ export interface JobMutant {
   movesInSilence?: boolean
   /** An executor takes what it has ever kept for there. */
   trustsWhatWasKept?: boolean
+  /** A new leader begins detached jobs from their beginning. */
+  forgetsWhatIsKept?: boolean
   /** What names the attempt at committing an output, so that only one of its copies counts. */
   winnerOf?: (jobId: string, tries: number) => string
 }
@@ -47,6 +50,7 @@ export class JobWorld {
   readonly peers: SimPeer[]
   readonly requester: SimRequester
   readonly outputs = new SimOutputs()
+  readonly detached = new DetachedJobs(this.outputs)
   /** Attempts begun beside another one at the same task. */
   speculated = 0
   /** The latest that was elected. */
@@ -94,6 +98,11 @@ export class JobWorld {
     for (const other of [...this.peers, this.requester])
       if (other !== peer) this.network.close(other.name, peer.name)
     if (this.leader?.peer === peer) this.#elect()
+  }
+
+  /** The power fails everywhere. */
+  blackout(): void {
+    for (const peer of this.peers) this.crash(peer)
   }
 
   /** Another peer is elected though the leader lives, as after a pause: for a while both lead. */

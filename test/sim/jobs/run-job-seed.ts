@@ -18,7 +18,17 @@ export interface JobSeedResult {
   trace: readonly string[]
 }
 
-type Act = 'crash' | 'crash-leader' | 'start' | 'depose' | 'cut' | 'close' | 'cancel' | 'begin'
+type Act =
+  | 'detach'
+  | 'blackout'
+  | 'crash'
+  | 'crash-leader'
+  | 'start'
+  | 'depose'
+  | 'cut'
+  | 'close'
+  | 'cancel'
+  | 'begin'
 
 const PROFILES: Record<string, Partial<Record<Act, number>>> = {
   calm: { begin: 1 },
@@ -27,6 +37,8 @@ const PROFILES: Record<string, Partial<Record<Act, number>>> = {
   /** Map outputs that change are lost often enough for it to matter. */
   whims: { crash: 4, start: 4, begin: 4 },
   links: { cut: 3, close: 3, begin: 2 },
+  /** Nobody waits for these jobs, and all peers are down at times. */
+  detached: { detach: 4, blackout: 1, 'crash-leader': 1, crash: 2, start: 5, depose: 1 },
   everything: { crash: 2, 'crash-leader': 1, start: 4, depose: 1, cut: 2, close: 2, cancel: 1, begin: 3 },
 }
 
@@ -96,6 +108,15 @@ function run(world: JobWorld, seed: number): void {
   if (dies) time.after(troubleMs * random.next(), () => requester.quit())
   time.runUntil(troubleMs)
   world.heal()
+  const { detached } = world
+  check(
+    time.runUntilTrue(() => detached.running().length === 0, END_MS),
+    `${detached
+      .running()
+      .map(({ jobId }) => jobId)
+      .join(', ')} did not end`,
+  )
+  detached.verify()
   if (!dies) {
     const ended = time.runUntilTrue(() => requester.open().length === 0, END_MS)
     check(
@@ -160,6 +181,12 @@ function perform(world: JobWorld, act: Act): void {
       break
     case 'cancel':
       requester.cancelOne()
+      break
+    case 'detach':
+      requester.detach()
+      break
+    case 'blackout':
+      world.blackout()
       break
     case 'begin':
       if (requester.alive) requester.begin()

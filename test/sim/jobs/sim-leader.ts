@@ -21,6 +21,8 @@ export class SimLeader {
   readonly #plans = new Map<string, Plan>()
   readonly #places = new Map<string, Place>()
   readonly #keptAt = new CachedAt()
+  /** Partitions of detached jobs that were there when this leader took them on. */
+  readonly #keptBefore = new Map<string, number[]>()
   readonly #executors = new Set<SimPeer>()
   readonly #asking = new Set<SimPeer>()
   /** Attempts that were given to an executor, or found there, and have not been reported. */
@@ -41,10 +43,25 @@ export class SimLeader {
     const tick = (): void => {
       if (this.#stopped || this.#peer.life !== life) return
       this.#askNew()
+      this.goOnWithDetached()
       this.step({ type: 'tick' })
       this.#world.time.after(TICK_MS, tick)
     }
     tick()
+  }
+
+  /** Detached jobs have this leader for their requester: it hands in their plans and renews their leases. */
+  goOnWithDetached(): void {
+    // Nobody else knows that a newer one has been elected, but for the log.
+    if (this.#stopped || this.#world.leader?.term !== this.term) return
+    for (const { jobId, plan, kept } of this.#world.detached.running()) {
+      const session = jobId.slice(0, jobId.lastIndexOf('/'))
+      if (!this.#plans.has(jobId)) {
+        this.#keptBefore.set(jobId, kept)
+        const known = this.#world.mutant.forgetsWhatIsKept === true ? [] : kept
+        this.submit(jobId, session, plan, known, { relay: this.#peer, epoch: 0 })
+      } else this.step({ type: 'lease-renewed', session, jobs: [jobId], begun: 1 })
+    }
   }
 
   stop(): void {
@@ -192,6 +209,13 @@ export class SimLeader {
           `${effect.tasks.length} tasks at once for ${peer.workers} workers`,
         )
         const plan = this.#plans.get(effect.jobId)!
+        const kept = this.#keptBefore.get(effect.jobId)
+        if (effect.stage.sink.kind === 'result')
+          for (const { id } of effect.tasks)
+            check(
+              kept?.includes(id.partition) !== true,
+              `${effect.jobId} begins ${id.partition} again, which is kept`,
+            )
         if (plan.action.kind === 'forEach' && effect.stage.sink.kind === 'result')
           for (const { id } of effect.tasks) this.#checkAlone(effect.jobId, id)
         for (const { id } of effect.tasks) {
@@ -221,6 +245,11 @@ export class SimLeader {
           this.#tell(name, peer => peer.forgetSession(this.term, effect.session))
         break
       case 'job-failed':
+        if (this.#world.detached.has(effect.jobId)) {
+          if (this.#world.leader?.term === this.term)
+            this.#world.detached.fail(effect.jobId, this.#world.time.nowMs)
+          break
+        }
         network.call(
           this.#peer,
           requester,
@@ -231,6 +260,11 @@ export class SimLeader {
         )
         break
       case 'job-done':
+        if (this.#world.detached.has(effect.jobId)) {
+          this.#world.detached.finish(effect.jobId, this.#world.time.nowMs)
+          this.step({ type: 'job-closed', jobId: effect.jobId })
+          break
+        }
         if (mutant.acceptsTwice !== true) requester.leaderSaysDone(effect.jobId)
         break
       case 'progress':

@@ -27,6 +27,28 @@ export class SimOutputs {
     return part
   }
 
+  /** A part of a detached job, visible at once; the first one stays. */
+  keep(directory: string, partition: number, value: number, nowMs: number): void {
+    const path = `${directory}/part-${String(partition).padStart(5, '0')}`
+    const fileId = fileIdOf(this.#values.push(value) - 1)
+    const begun = this.#apply({ type: 'begin-file', path, fileId, leaseMs: LEASE_MS, parents: true }, nowMs)
+    if (begun.ok) this.#apply({ type: 'commit-file', fileId, blockCount: 0 }, nowMs)
+  }
+
+  /** Partitions of which a detached job has kept a part. */
+  kept(directory: string): number[] {
+    if (!this.#namespace.exists(directory)) return []
+    return this.#namespace.list(directory).map(({ name }) => Number(name.slice('part-'.length)))
+  }
+
+  /** All parts at once, out of the directory in which they were kept. */
+  gather(path: string, winner: string, directory: string, files: number, nowMs: number): NamespaceResult {
+    return this.#apply(
+      { type: 'commit-output', path, winner, parts: [], gathered: { directory, files } },
+      nowMs,
+    )
+  }
+
   /** What is written in a part. */
   valueOf(part: number): number | undefined {
     return this.#values[part]

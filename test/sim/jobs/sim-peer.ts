@@ -274,7 +274,7 @@ export class SimPeer implements End {
 
   #finish(task: Task): void {
     const { jobId, id } = task
-    const { requester, random } = this.#world
+    const { requester, detached, random } = this.#world
     this.#busy -= 1
     this.#next()
     const made = this.#compute(task)
@@ -286,7 +286,7 @@ export class SimPeer implements End {
     }
     const { sink } = task.run.stage
     const sizeBytes = 8
-    const session = requester.session
+    const session = jobId.slice(0, jobId.lastIndexOf('/'))
     const metrics = { ...METRICS, durationMs: task.durationMs }
     const saves = sink.kind === 'result' && task.plan.action.kind === 'saveText'
     const value = saves ? this.#world.outputs.write(this.#world.time.nowMs, made) : made
@@ -300,6 +300,12 @@ export class SimPeer implements End {
       })
       this.#running.delete(`${jobId} ${attemptKey(id)}`)
       this.#report(jobId, id, { type: 'map-output', shuffle, checksum: made, sizeBytes, metrics })
+      return
+    }
+    if (detached.has(jobId)) {
+      detached.keep(jobId, id.partition, made, this.#world.time.nowMs)
+      this.#running.delete(`${jobId} ${attemptKey(id)}`)
+      this.#report(jobId, id, { type: 'result', checksum: made, sizeBytes, rows: 1, accepted: true, metrics })
       return
     }
     // The result of a job that ended meanwhile would stay for ever.

@@ -33,6 +33,8 @@ interface Job {
 }
 
 const RETRY_MS = 200
+/** What is special about a detached job. */
+const NOTHING: Pick<Job, 'fault' | 'nonces'> = { fault: undefined, nonces: [] }
 /** Draws a job with a map output that changes. */
 const WHIM_CHANCE = 0.8
 /** A sealed result waits until the consumer gets to it. */
@@ -140,6 +142,15 @@ export class SimRequester implements End {
     this.#submit(job)
   }
 
+  /** Begins a job that does without this requester. */
+  detach(): void {
+    const { random, detached, time, leader } = this.#world
+    const plan = randomPlan(random, `detached${time.nowMs}`, true)
+    const jobId = detached.begin(plan, time.nowMs)
+    this.#world.note(this.name, `detach ${jobId}: ${plan.nodes.map(({ op }) => op).join(' ')}`)
+    leader?.peer.leading?.goOnWithDetached()
+  }
+
   cancelOne(): void {
     const job = pick(this.#world.random, this.open())
     if (job === undefined) return
@@ -158,7 +169,7 @@ export class SimRequester implements End {
 
   /** What the map output is worth this time. */
   whim(jobId: string, id: TaskId, value: number): number {
-    const { fault, nonces } = this.jobs.get(jobId)!
+    const { fault, nonces } = this.jobs.get(jobId) ?? NOTHING
     if (fault?.kind !== 'changes' || fault.stage !== id.stage || fault.partition !== id.partition)
       return value
     nonces.push(below(this.#world.random, 1_000_000))
@@ -166,7 +177,7 @@ export class SimRequester implements End {
   }
 
   faultOf(jobId: string, id: TaskId): Exclude<FaultKind, 'changes'> | undefined {
-    const { fault } = this.jobs.get(jobId)!
+    const { fault } = this.jobs.get(jobId) ?? NOTHING
     if (fault?.stage === id.stage && fault.partition === id.partition && fault.kind !== 'changes')
       return fault.kind
     // Bad luck strikes a task once: twice would be poison.
