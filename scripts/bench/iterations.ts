@@ -9,6 +9,8 @@ import { plainScript } from './plain-script.ts'
 const PEERS = 2
 const ROUNDS = 3
 const POINTS = 1_000_000
+/** The file has three blocks, of which one of the two workers would get two. */
+const PARTITIONS = 8
 const DIMENSIONS = 10
 const ITERATIONS = 10
 const RATE = 0.1
@@ -34,7 +36,7 @@ export async function iterations(figures: Figures): Promise<void> {
   const { mesh } = bench
   await mesh.fs.put('/points.csv', createReadStream(rows.path))
   const points = mesh
-    .textFile('/points.csv')
+    .textFile('/points.csv', PARTITIONS)
     .map((line): Point => {
       const [label, ...x] = line.split(',').map(Number)
       return { label: label!, x }

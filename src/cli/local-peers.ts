@@ -25,6 +25,9 @@ export interface StartOptions {
   workers: number
   /** Bytes it may take. @default as the machine has */
   memory?: number
+  /** Bytes of cached partitions. @default as PeerOptions */
+  cacheMemory?: number
+  cacheDisk?: number
   /** Folder to find packages from. @default the one that holds `.shoal` */
   packages?: string
   /** It obeys `shoal chaos`. @default false */
@@ -47,6 +50,8 @@ export async function startPeer(directory: MeshDirectory, options: StartOptions)
   const args = ['peer', '--data', directory.dataDirectory(name), '--name', name, '--host', name, '--json']
   args.push('--workers', String(workers), '--log', logFile, ...join.flatMap(address => ['--join', address]))
   if (options.memory !== undefined) args.push('--memory', String(options.memory))
+  if (options.cacheMemory !== undefined) args.push('--cache-memory', String(options.cacheMemory))
+  if (options.cacheDisk !== undefined) args.push('--cache-disk', String(options.cacheDisk))
   if (options.packages !== undefined) args.push('--packages', options.packages)
   if (options.allowChaos === true) args.push('--allow-chaos')
   const child = spawn(process.execPath, [PROGRAM, ...args], {

@@ -82,6 +82,7 @@ function describePeer(member: MemberStatus, vitals: PeerVitals | undefined): str
       'shuffles',
       `${humanBytes(vitals.shuffles.fetchedBytes)} fetched from other peers, ${humanBytes(vitals.shuffles.wireBytes)} on the wire`,
     ],
+    ['kept', keptOf(vitals)],
     ['spilled', `${humanBytes(vitals.spilledBytes)} to disk for want of memory, since its start`],
     ['process', `${pid}, shoal ${version}, up ${humanMs(upMs)}`],
   ])}`
@@ -90,6 +91,11 @@ function describePeer(member: MemberStatus, vitals: PeerVitals | undefined): str
 function memoryOf({ rssBytes, rssPeakBytes, memoryBytes }: PeerVitals): string {
   const now = `${humanBytes(rssBytes)}, at most ${humanBytes(rssPeakBytes)} so far`
   return memoryBytes === undefined ? now : `${now}; told to take ${humanBytes(memoryBytes)} beside its base`
+}
+
+function keptOf({ kept: { partitions, memoryBytes, diskBytes } }: PeerVitals): string {
+  const places = `${humanBytes(memoryBytes)} in memory, ${humanBytes(diskBytes)} on disk`
+  return `${counted(partitions, 'partition')} of cached datasets, ${places}`
 }
 
 type Fact = [name: string, value: string]

@@ -27,6 +27,8 @@ export interface UpOptions {
   workers?: number
   /** Bytes. */
   memory?: number
+  cacheMemory?: number
+  cacheDisk?: number
   packages?: string
   dir?: string
   foreground?: boolean
@@ -65,6 +67,8 @@ export async function up(options: UpOptions, settings: Settings): Promise<void> 
         missing,
         workers,
         ...(options.memory === undefined ? {} : { memory: options.memory }),
+        ...(options.cacheMemory === undefined ? {} : { cacheMemory: options.cacheMemory }),
+        ...(options.cacheDisk === undefined ? {} : { cacheDisk: options.cacheDisk }),
         ...(options.packages === undefined ? {} : { packages: resolve(options.packages) }),
         allowChaos: options.allowChaos === true,
         line,
@@ -110,6 +114,8 @@ interface StartParts {
   missing: readonly string[]
   workers: number
   memory?: number
+  cacheMemory?: number
+  cacheDisk?: number
   packages?: string
   allowChaos: boolean
   line: StatusLine

@@ -31,6 +31,8 @@ export interface PeerProcessOptions {
   workers?: number
   /** Bytes. */
   memory?: number
+  cacheMemory?: number
+  cacheDisk?: number
   packages?: string
   log?: string
   allowChaos?: boolean
@@ -71,6 +73,7 @@ export async function runPeer(options: PeerProcessOptions, settings: Settings): 
   const join = await seedsOf(options, home)
   const meshKey = await keyOf(options, home)
   const { allowChaos, name, listen, host, zone, weight, copyRate, workers, memory, packages } = options
+  const { cacheMemory, cacheDisk } = options
   const peer = await createPeer({
     dataDirectory: home.data,
     join,
@@ -86,6 +89,8 @@ export async function runPeer(options: PeerProcessOptions, settings: Settings): 
     ...(copyRate === undefined ? {} : { copyBytesPerSecond: copyRate * 2 ** 20 }),
     ...(workers === undefined ? {} : { workers }),
     ...(memory === undefined ? {} : { memoryBytes: memory }),
+    ...(cacheMemory === undefined ? {} : { cacheBytes: cacheMemory }),
+    ...(cacheDisk === undefined ? {} : { cacheDiskBytes: cacheDisk }),
     ...(packages === undefined ? {} : { packages: resolve(packages) }),
   })
   try {

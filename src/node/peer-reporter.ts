@@ -10,6 +10,7 @@ export interface ReporterParts extends StatusParts {
   shuffleTraffic(): PeerVitals['shuffles']
   /** Its budget, where it was given one. */
   memoryBytes: number | undefined
+  kept(): PeerVitals['kept']
 }
 
 /** Says how this peer is, and asks all others that on behalf of whoever wants a report of the mesh. */
@@ -96,6 +97,7 @@ export class PeerReporter implements Disposable {
       ...(memoryBytes === undefined ? {} : { memoryBytes }),
       spilledBytes: this.#parts.spilledBytes(),
       shuffles: this.#parts.shuffleTraffic(),
+      kept: this.#parts.kept(),
       appliedIndex,
       space,
       forgot,

@@ -326,6 +326,7 @@ class RunningPeer implements Peer {
       runningTasks: () => this.#executor.runningTasks,
       spilledBytes: () => this.#executor.spilledBytes,
       shuffleTraffic: () => this.#executor.shuffleTraffic,
+      kept: () => this.#executor.kept,
       memoryBytes: this.#options.memoryBytes,
     })
     this.#reporter.start()

@@ -25,6 +25,8 @@ const peerVitals = z.object({
   spilledBytes: count,
   /** Of map outputs that it fetched from other peers since its start, and how many bytes of them travelled: fewer between hosts. */
   shuffles: z.object({ fetchedBytes: count, wireBytes: count }),
+  /** Partitions of cached RDDs, and what they take. */
+  kept: z.object({ partitions: count, memoryBytes: count, diskBytes: count }),
   appliedIndex: count,
   /** As in PeerStatus: `reserve` and `full` mean that it takes nothing but metadata, or nothing. */
   space: z.enum(['ok', 'low', 'reserve', 'full']),

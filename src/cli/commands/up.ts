@@ -20,6 +20,16 @@ export function upCommand(): CommandType {
       byteCount('--memory', PEER.memoryBytesMin),
     )
     .option(
+      '--cache-memory <size>',
+      'memory for cached partitions of each, such as 256mb (default: 256mb, or a quarter of --memory)',
+      byteCount('--cache-memory', 0),
+    )
+    .option(
+      '--cache-disk <size>',
+      'disk for them, for levels such as DISK_ONLY (default: 8gb)',
+      byteCount('--cache-disk', 0),
+    )
+    .option(
       '--packages <dir>',
       'folder with the node_modules of packages that closures use (default: the folder that holds .shoal)',
     )

@@ -326,6 +326,12 @@ export class Executor {
     })
   }
 
+  /** What this peer keeps of cached RDDs. */
+  get kept(): { partitions: number; memoryBytes: number; diskBytes: number } {
+    const { cache } = this.#kept
+    return { partitions: cache.count, memoryBytes: cache.memoryBytes, diskBytes: cache.diskBytes }
+  }
+
   /** Tasks that were taken on and have not ended. */
   get runningTasks(): number {
     return this.#running.size

@@ -47,6 +47,11 @@ export class PartitionCache {
     this.#parts = parts
   }
 
+  get count(): number {
+    return this.#entries.size
+  }
+
+  /** With what is granted and not yet handed over. */
   get memoryBytes(): number {
     return this.#used.memory
   }

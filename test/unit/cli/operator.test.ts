@@ -48,6 +48,7 @@ function vitals(given: Partial<PeerVitals> = {}, store: Partial<PeerVitals['stor
     memoryBytes: 512 * MIB,
     spilledBytes: 0,
     shuffles: { fetchedBytes: 0, wireBytes: 0 },
+    kept: { partitions: 0, memoryBytes: 0, diskBytes: 0 },
     appliedIndex: 9,
     space: 'ok',
     forgot: false,
