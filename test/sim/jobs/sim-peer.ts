@@ -274,7 +274,7 @@ export class SimPeer implements End {
 
   #finish(task: Task): void {
     const { jobId, id } = task
-    const { requester, detached, random } = this.#world
+    const { detached, random } = this.#world
     this.#busy -= 1
     this.#next()
     const made = this.#compute(task)
