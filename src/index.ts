@@ -1,6 +1,15 @@
 /** The library: attach to a mesh (`connect`), embed a peer of it (`createPeer`), or run jobs in this process (`createLocal`). */
 export { ShoalError, type ErrorCode, type ErrorDetails } from './base/index.ts'
-export { connect, createPeer, Mesh } from './node/index.ts'
-export type { ConnectOptions, JobEvent, MeshOptions, Peer, PeerOptions } from './node/index.ts'
+export { connect, createPeer, Mesh, viewJob } from './node/index.ts'
+export type {
+  ConnectOptions,
+  JobEvent,
+  JobEventsOptions,
+  JobHistory,
+  JobView,
+  MeshOptions,
+  Peer,
+  PeerOptions,
+} from './node/index.ts'
 export { createLocal, RDD } from './rdd/index.ts'
 export type { ActionOptions, DetachedJob, DetachedStatus, LocalOptions, Pair, Stats } from './rdd/index.ts'

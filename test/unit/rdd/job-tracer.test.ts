@@ -228,6 +228,19 @@ describe('what is told of a job', () => {
   })
 })
 
+test('lines that a task wrote are summed up, with those that were too many', () => {
+  const scene = new TracedScene(1, TWO)
+  const spec = jobOf({ stages: [2] })
+  const [first, second] = starts(scene.submit(spec))
+  scene.ended(first!, withFigures(resultOf(), { outputLines: 3, outputSuppressed: 40 }))
+  scene.ended(second!, withFigures(resultOf(), { outputLines: 2 }))
+  expect(scene.of('task-output').map(({ lines, suppressed }) => [lines, suppressed])).toEqual([
+    [3, 40],
+    [2, 0],
+  ])
+  expect(viewJob('s/1', scene.told)).toMatchObject({ outputLines: 5, outputSuppressed: 40 })
+})
+
 describe('what goes wrong', () => {
   test('a failed attempt is told with code and message, its task begins again, and the job ends with the error', () => {
     const scene = new TracedScene(1, { a: 1, b: 1, c: 1, d: 1, e: 1 })
