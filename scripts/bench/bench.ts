@@ -2,12 +2,14 @@
  * The figures of the whole system, ours and the baseline in turn in one run: `npm run bench` runs all,
  * `node scripts/bench/bench.ts latency files` some. Peers run as processes, as users start them.
  * `memory` takes the size of its data and the memory of each peer: `node scripts/bench/bench.ts memory --size 512mb --memory 64mb`.
+ * `--text` and `--records` are the sizes of word count and sort.
  * `engine.ts` and `closure.ts` beside this file measure parts of a worker in one process.
  */
 import { parseArgs } from 'node:util'
 import { byteCount } from '../../src/cli/settings.ts'
 import { stopAll } from './bench-mesh.ts'
 import { numericChain, wordCount } from './compute.ts'
+import { cost } from './cost.ts'
 import { failover } from './failover.ts'
 import { Figures } from './figures.ts'
 import { files } from './files.ts'
@@ -24,11 +26,18 @@ import { groupBy, join } from './sets.ts'
 import { sorting } from './sorting.ts'
 import { survival } from './survival.ts'
 
-const BENCHES: Record<string, (figures: Figures, options: MemoryOptions) => Promise<void>> = {
+/** Sizes of data, in bytes. */
+interface BenchOptions extends MemoryOptions {
+  text: number
+  records: number
+}
+
+const BENCHES: Record<string, (figures: Figures, options: BenchOptions) => Promise<void>> = {
   idle,
   latency,
   'word-count': wordCount,
   numeric: numericChain,
+  cost,
   'group-by': groupBy,
   join,
   sort: sorting,
@@ -46,9 +55,19 @@ const BENCHES: Record<string, (figures: Figures, options: MemoryOptions) => Prom
 
 const { positionals, values } = parseArgs({
   allowPositionals: true,
-  options: { size: { type: 'string', default: '4gb' }, memory: { type: 'string', default: '512mb' } },
+  options: {
+    size: { type: 'string', default: '4gb' },
+    memory: { type: 'string', default: '512mb' },
+    text: { type: 'string', default: '1gb' },
+    records: { type: 'string', default: '1gb' },
+  },
 })
-const options = { size: byteCount('--size', 1)(values.size), memory: byteCount('--memory', 1)(values.memory) }
+const options: BenchOptions = {
+  size: byteCount('--size', 1)(values.size),
+  memory: byteCount('--memory', 1)(values.memory),
+  text: byteCount('--text', 1)(values.text),
+  records: byteCount('--records', 1)(values.records),
+}
 const unknown = positionals.filter(name => !Object.hasOwn(BENCHES, name))
 if (unknown.length > 0) {
   console.error(`no such benchmark: ${unknown.join(', ')}; there are ${Object.keys(BENCHES).join(', ')}`)

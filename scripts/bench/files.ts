@@ -13,7 +13,7 @@ const CHUNK_BYTES = 1024 * 1024
 
 /** A file goes in and comes out again, against what the disk and the encrypted connections alone can do. */
 export async function files(figures: Figures): Promise<void> {
-  using text = await BenchText.write()
+  using text = await BenchText.write(200_000_000)
   await using bench = await BenchMesh.start({ peers: PEERS, workers: 1 })
   const { fs } = bench.mesh
   const { sizeBytes } = text

@@ -3,6 +3,7 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { BenchMesh, residentBytes } from './bench-mesh.ts'
 import { sequence } from './bench-rows.ts'
 import { bookBytes } from './bench-text.ts'
+import { checkSorted } from './check-sorted.ts'
 import { mbPerSecond, ms, timeMs, type Figures } from './figures.ts'
 
 const PEERS = 2
@@ -94,28 +95,7 @@ export async function memory(figures: Figures, { size, memory: memoryBytes }: Me
       .sortBy(line => line.slice(0, KEY_CHARACTERS), true, partitions)
       .saveAsTextFile('/sorted', { replication: 1 })
   })
-  // Read again part by part: each is in order, and each begins where the one before ended or later.
-  const parts = await mesh
-    .textFile('/sorted')
-    .mapPartitions(lines => {
-      let [first, last, count, isOrdered] = ['', '', 0, true]
-      for (const line of lines) {
-        const key = line.slice(0, KEY_CHARACTERS)
-        if (count++ === 0) first = key
-        if (key < last) isOrdered = false
-        last = key
-      }
-      return [{ first, last, count, isOrdered }]
-    })
-    .collect()
-  let last = ''
-  let count = 0
-  for (const part of parts.filter(each => each.count > 0)) {
-    assert.ok(part.isOrdered && part.first >= last, `what begins with ${part.first} is not in order`)
-    last = part.last
-    count += part.count
-  }
-  assert.equal(count, made.records)
+  await checkSorted(mesh, '/sorted', { records: made.records, keyCharacters: KEY_CHARACTERS })
 }
 
 async function spilled({ mesh }: BenchMesh): Promise<number> {
