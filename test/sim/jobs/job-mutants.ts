@@ -4,8 +4,8 @@ import { Scheduler } from '../../../src/rdd/scheduler.machine.ts'
 import type { SchedulerEvent } from '../../../src/rdd/scheduler-types.ts'
 import type { JobMutant } from './job-world.ts'
 
-/** Bugs planted one at a time, each the breach of one rule, and the harm by which they must show. */
-export const JOB_MUTANTS: Record<string, { mutant: () => JobMutant; harm: RegExp }> = {
+/** Bugs planted one at a time, each the breach of one rule, and the harm by which they must show; `from`: rare ones are looked for from there. */
+export const JOB_MUTANTS: Record<string, { mutant: () => JobMutant; harm: RegExp; from?: number }> = {
   'believes in the outputs of an executor that is gone': {
     mutant: () => ({
       scheduler: class extends Scheduler {
@@ -29,6 +29,7 @@ export const JOB_MUTANTS: Record<string, { mutant: () => JobMutant; harm: RegExp
       },
     }),
     harm: /different computations/,
+    from: 550,
   },
   'accepts a result twice': { mutant: () => ({ acceptsTwice: true }), harm: /accepted twice/ },
   'takes a sealed result for an accepted one': {
@@ -61,6 +62,7 @@ export const JOB_MUTANTS: Record<string, { mutant: () => JobMutant; harm: RegExp
   'trusts a leader of an earlier term with its reports': {
     mutant: () => ({ reportsToAnybody: true }),
     harm: /did not end/,
+    from: 880,
   },
   'does not hear that a sealed result is lost': {
     mutant: () => ({ told: event => (event.type === 'result-lost' ? [] : [event]) }),
