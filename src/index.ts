@@ -13,3 +13,5 @@ export type {
 } from './node/index.ts'
 export { createLocal, RDD } from './rdd/index.ts'
 export type { ActionOptions, DetachedJob, DetachedStatus, LocalOptions, Pair, Stats } from './rdd/index.ts'
+export { formatTaskOutput } from './rdd/index.ts'
+export type { Accumulator, AccumulatorParam, Broadcast, TaskOutput } from './rdd/index.ts'

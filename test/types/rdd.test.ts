@@ -249,3 +249,36 @@ describe('types of RDDs', () => {
     void mesh.range(3).count({ timeout: 3 })
   })
 })
+
+describe('types of shared variables', () => {
+  claim('a broadcast has the type of its value, with and without await', () => {
+    const shared = mesh.broadcast({ names: new Map([['a', 1]]) })
+    expectTypeOf(shared.value).toEqualTypeOf<{ names: Map<string, number> }>()
+    expectTypeOf<Awaited<typeof shared>>().toEqualTypeOf<typeof shared>()
+    // @ts-expect-error read-only
+    shared.value = { names: new Map() }
+  })
+
+  claim('accumulators take what they add and give what they come to', () => {
+    expectTypeOf(mesh.accumulator(0).value).toEqualTypeOf<number>()
+    expectTypeOf(mesh.accumulator(0n).value).toEqualTypeOf<bigint>()
+    // @ts-expect-error a sum of numbers adds no bigints
+    mesh.accumulator(0).add(1n)
+    const list = mesh.accumulator<string>([])
+    expectTypeOf(list.value).toEqualTypeOf<string[]>()
+    list.add('a')
+    // @ts-expect-error a list of texts
+    list.add(1)
+    const lengths = mesh.accumulator({
+      zero: new Set<number>(),
+      add: (set: Set<number>, text: string) => set.add(text.length),
+      merge: (set: Set<number>, other: Set<number>) => new Set([...set, ...other]),
+    })
+    expectTypeOf(lengths.value).toEqualTypeOf<Set<number>>()
+    lengths.add('a')
+    // @ts-expect-error adds texts
+    lengths.add(1)
+    // @ts-expect-error neither a start nor { zero, add, merge }
+    mesh.accumulator('')
+  })
+})

@@ -3,11 +3,22 @@ import { RateLimit, TASK_OUTPUT, type OutputLevel, type PrintedLine } from '../.
 
 const METHODS = ['log', 'info', 'warn', 'error', 'debug'] as const
 
+const SUPPRESSED = 0
+const GATHERED = 1
+
+/** Lines that a thread has neither handed on nor told the number of, when it is gone; there are none from then on. */
+export function takeUntold(counts: Int32Array): number {
+  return Atomics.exchange(counts, SUPPRESSED, 0) + Atomics.exchange(counts, GATHERED, 0)
+}
+
 export interface TaskConsoleParts {
   /** Hands lines on; must not wait. */
   post(lines: PrintedLine[]): void
-  /** One cell, shared with the peer's main thread: lines left out since the last that was told. It outlives this thread. */
-  suppressed: Int32Array
+  /**
+   * Two cells, shared with the peer's main thread, which outlive this one: lines left out since the last that was told,
+   * and lines gathered but not handed on.
+   */
+  counts: Int32Array
   nowMs(): number
 }
 
@@ -19,7 +30,8 @@ export class TaskConsole {
   readonly #parts: TaskConsoleParts
   #rate: RateLimit
   #lines: PrintedLine[] = []
-  #postedMs = 0
+  /** The first line goes at once. */
+  #postedMs = -Infinity
   #timer: NodeJS.Timeout | undefined
   /** The method that is printing now, for what arrives at the streams. */
   #level: OutputLevel | undefined
@@ -102,9 +114,11 @@ export class TaskConsole {
       this.#suppress(1)
       return
     }
-    const suppressed = Atomics.exchange(this.#parts.suppressed, 0, 0)
+    const { counts } = this.#parts
+    const suppressed = Atomics.exchange(counts, SUPPRESSED, 0)
     if (suppressed > 0) this.#lines.push({ suppressed })
     this.#lines.push({ level, text: cut(text) })
+    Atomics.add(counts, GATHERED, suppressed + 1)
     if (this.#lines.length >= TASK_OUTPUT.batchLines || now - this.#postedMs >= TASK_OUTPUT.gatherMs)
       this.#post()
     // For a task that waits: a loop never gets to it, but to its slices.
@@ -112,7 +126,7 @@ export class TaskConsole {
   }
 
   #suppress(lines: number): void {
-    Atomics.add(this.#parts.suppressed, 0, lines)
+    Atomics.add(this.#parts.counts, SUPPRESSED, lines)
   }
 
   #post(): void {
@@ -123,6 +137,7 @@ export class TaskConsole {
     const lines = this.#lines
     this.#lines = []
     this.#parts.post(lines)
+    Atomics.store(this.#parts.counts, GATHERED, 0)
   }
 
   #freshRate(): RateLimit {

@@ -49,7 +49,7 @@ const plans = new Map<string, Plan>()
 const broadcasts = new Map<string, { bytes: Uint8Array } | { value: unknown }>()
 const taskConsole = new TaskConsole({
   post: lines => post({ type: 'printed', lines }),
-  suppressed: new Int32Array(settings.suppressedLines),
+  counts: new Int32Array(settings.outputCounts),
   nowMs: () => performance.now(),
 })
 taskConsole.install()

@@ -8,7 +8,7 @@ import type { CachedPartition } from './partition-cache.ts'
 import type { KeptKey } from '../../rdd/index.ts'
 
 /** What all workers are told alike. `memoryBytes`: what their tasks may hold together. */
-export type PoolSettings = Omit<WorkerSettings, 'cancelFlag' | 'suppressedLines' | 'memoryCells' | 'worker'>
+export type PoolSettings = Omit<WorkerSettings, 'cancelFlag' | 'outputCounts' | 'memoryCells' | 'worker'>
 
 interface Queued {
   task: RunningTask

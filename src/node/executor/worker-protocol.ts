@@ -40,8 +40,8 @@ export interface WorkerSettings {
   packages: string
   /** One Int32: 1 while the running task should stop. */
   cancelFlag: SharedArrayBuffer
-  /** One Int32: lines of tasks that were left out and not told yet. */
-  suppressedLines: SharedArrayBuffer
+  /** Two Int32: lines of the running task that the peer has not been told of (task-console.ts). */
+  outputCounts: SharedArrayBuffer
 }
 
 /** Where a kept partition is read: the same memory, or the same file, for all workers of the peer. */

@@ -12,6 +12,7 @@ import {
 } from '../../rdd/index.ts'
 import { EXECUTOR } from '../config.ts'
 import type { SharedBroadcast } from '../broadcast/index.ts'
+import { takeUntold } from './task-console.ts'
 import { WorkerBroadcasts } from './worker-broadcasts.ts'
 import {
   STREAM_CREDIT_BYTES,
@@ -93,7 +94,7 @@ const TASK_ENDED = new ShoalError('CANCELLED', { what: 'streams of an ended task
 export class WorkerThread {
   readonly #services: WorkerServices
   readonly #cancelFlag = new SharedArrayBuffer(4)
-  readonly #suppressedLines = new SharedArrayBuffer(4)
+  readonly #outputCounts = new SharedArrayBuffer(8)
   readonly #broadcasts: WorkerBroadcasts
   readonly #worker: Worker
   /** Begins the names of its files. */
@@ -107,7 +108,7 @@ export class WorkerThread {
   #dead = false
 
   constructor(options: {
-    settings: Omit<WorkerSettings, 'cancelFlag' | 'suppressedLines'>
+    settings: Omit<WorkerSettings, 'cancelFlag' | 'outputCounts'>
     oldSpaceMb: number
     /** Encoded bytes of broadcasts that stay in the thread between tasks. */
     broadcastBytes: number
@@ -122,7 +123,7 @@ export class WorkerThread {
       workerData: {
         ...options.settings,
         cancelFlag: this.#cancelFlag,
-        suppressedLines: this.#suppressedLines,
+        outputCounts: this.#outputCounts,
       } satisfies WorkerSettings,
       resourceLimits: { maxOldGenerationSizeMb: 2 * options.oldSpaceMb },
       stdout: true,
@@ -365,9 +366,9 @@ export class WorkerThread {
     const current = this.#current
     if (current === undefined) return
     // Counted in shared memory, so that it is exact also of a thread that was ended.
-    const suppressed = Atomics.exchange(new Int32Array(this.#suppressedLines), 0, 0)
+    const suppressed = takeUntold(new Int32Array(this.#outputCounts))
     if (suppressed > 0) this.#onPrinted(current, [{ suppressed }])
-    if ('metrics' in outcome && current.printed > 0) {
+    if ('metrics' in outcome && current.printed + current.suppressed > 0) {
       outcome.metrics.outputLines = current.printed
       outcome.metrics.outputSuppressed = current.suppressed
     }

@@ -218,6 +218,62 @@ describe('tasks in threads', () => {
   })
 })
 
+describe('what tasks print', () => {
+  function counted(lines: readonly PrintedLine[]): number {
+    return lines.reduce((sum, line) => sum + ('suppressed' in line ? line.suppressed : 1), 0)
+  }
+
+  test('is limited, and what is left out counted to the line, also of several lines at once and of text without an end', async () => {
+    const plan = await planOf(context =>
+      context
+        .range(0, 2_000, 1, 1)
+        .map(n => {
+          console.warn('two\nlines', n)
+          console.debug({ a: n })
+          process.stderr.write(`part of ${n}, `)
+          if (n % 2 === 1) process.stdout.write('a line\n')
+          return n
+        })
+        .collect(),
+    )
+    const lines: PrintedLine[] = []
+    const pool = poolOf({ onPrinted: (_task, printed) => lines.push(...printed) })
+    const ended = await pool.run({ jobId: 's/1', input: inputOf(0) }, plan)
+    expect(counted(lines)).toBe(2 * 2_000 + 2_000 + 1_000 + 1)
+    expect(lines.slice(0, 4)).toEqual([
+      { level: 'warn', text: 'two' },
+      { level: 'warn', text: 'lines 0' },
+      { level: 'debug', text: '{ a: 0 }' },
+      // As a terminal would show it: the text before had no end.
+      { level: 'warn', text: 'part of 0, two' },
+    ])
+    const shown = lines.filter(line => 'text' in line).length
+    expect(shown).toBeLessThan(2_000)
+    expect(ended).toMatchObject({
+      type: 'result',
+      metrics: { outputLines: shown, outputSuppressed: 7_001 - shown },
+    })
+  })
+
+  test('is counted to the line also of a thread that ends in the middle of it', async () => {
+    const lines: PrintedLine[] = []
+    const plan = await planOf(context =>
+      context
+        .range(0, 1, 1, 1)
+        .map(n => {
+          for (let i = 0; i < 10_000; i++) console.log('line', i)
+          if (n === 0) process.exit(3)
+          return n
+        })
+        .collect(),
+    )
+    const pool = poolOf({ onPrinted: (_task, printed) => lines.push(...printed) })
+    const ended = pool.run({ jobId: 's/1', input: inputOf(0) }, plan)
+    expect(await ended).toMatchObject({ type: 'worker-died' })
+    expect(counted(lines)).toBe(10_000)
+  })
+})
+
 describe('tasks that must stop', () => {
   /** Tells that its first row was reached, then goes on for ever, row by row or not at all. */
   const slow = (endless: boolean) =>
