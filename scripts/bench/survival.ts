@@ -24,6 +24,7 @@ export async function survival(figures: Figures): Promise<void> {
       const attached = followers[round % followers.length]!
       const victim = whom === 'leader' ? leader : followers.find(peer => peer !== attached)!
       const { undisturbedMs, disturbedMs } = await killed(bench, attached, victim)
+      console.log(`  ${whom} killed: ${ms(disturbedMs)} against ${ms(undisturbedMs)} undisturbed`)
       whole.push(undisturbedMs)
       if (whom === 'leader') delays.push(disturbedMs - undisturbedMs)
       else shares.push(disturbedMs / undisturbedMs)
