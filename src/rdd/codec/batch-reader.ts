@@ -6,12 +6,15 @@ const COUNT_SCALE_MAX = 0x80 ** 7
 /** Reads one batch with every length checked against its end. Positions are relative to the batch's start. */
 export class BatchReader {
   readonly #bytes: Buffer
+  /** The batch lies in memory that threads share. */
+  readonly isShared: boolean
   #position: number
   readonly #end: number
 
   /** @param bytes The batch alone, starting at a multiple of 8 of its buffer. */
   constructor(bytes: Uint8Array, position: number) {
     this.#bytes = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+    this.isShared = bytes.buffer instanceof SharedArrayBuffer
     this.#position = position
     this.#end = bytes.byteLength
   }
@@ -40,18 +43,23 @@ export class BatchReader {
     return new Float64Array(this.#bytes.buffer, this.#bytes.byteOffset + this.#take(count * 8, 8), count)
   }
 
+  /** Never shared memory: see `numbers` in decode-column.ts. */
   uint8Array(count: number): Uint8Array {
-    return new Uint8Array(this.#bytes.buffer, this.#bytes.byteOffset + this.#take(count, 1), count)
+    const at = this.#bytes.byteOffset + this.#take(count, 1)
+    const values = new Uint8Array(this.#bytes.buffer, at, count)
+    return this.isShared ? values.slice() : values
   }
 
-  /** Whole numbers of 1, 2 or 4 bytes each. */
+  /** Whole numbers of 1, 2 or 4 bytes each, never in shared memory. */
   lengths(width: number, count: number): Uint8Array | Uint16Array | Uint32Array {
     if (width === 1) return this.uint8Array(count)
     if (width !== 2 && width !== 4) throw malformed(`lengths of ${width} bytes`)
     const at = this.#bytes.byteOffset + this.#take(count * width, width)
-    return width === 2
-      ? new Uint16Array(this.#bytes.buffer, at, count)
-      : new Uint32Array(this.#bytes.buffer, at, count)
+    const values =
+      width === 2
+        ? new Uint16Array(this.#bytes.buffer, at, count)
+        : new Uint32Array(this.#bytes.buffer, at, count)
+    return this.isShared ? values.slice() : values
   }
 
   latin1(sizeBytes: number): string {
