@@ -196,19 +196,22 @@ describe('many events', () => {
       const { scheduler } = new Scene(1, {})
       for (const peer of ['a', 'b', 'c', 'd'])
         scheduler.step({ type: 'executor-joined', peer, workers: 2 }, 0)
-      const startMs = performance.now()
+      const start = process.threadCpuUsage()
       const queue = starts(scheduler.step({ type: 'job-submitted', job: jobOf({ stages: [tasks] }) }, 0))
       let ended = 0
-      for (let start = queue.shift(); start !== undefined; start = queue.shift()) {
+      for (let next = queue.shift(); next !== undefined; next = queue.shift()) {
         ended += 1
-        const { peer, jobId, id } = start
+        const { peer, jobId, id } = next
         queue.push(...starts(scheduler.step({ type: 'task-ended', peer, jobId, id, outcome: resultOf() }, 0)))
       }
       expect(ended).toBe(tasks)
-      return (performance.now() - startMs) / tasks
+      // Of this thread, so that others on the machine do not count; the collector's own threads do not either.
+      const { user, system } = process.threadCpuUsage(start)
+      return (user + system) / 1_000 / tasks
     }
+    const least = (tasks: number): number => Math.min(...[1, 2, 3].map(() => msPerTask(tasks)))
     msPerTask(500)
     // Twenty times as many; when each event looked at all tasks, each cost twenty times as much.
-    expect(msPerTask(20_000)).toBeLessThan(6 * msPerTask(1_000))
+    expect(least(20_000)).toBeLessThan(6 * least(1_000))
   })
 })
