@@ -11,7 +11,15 @@ export type {
   Peer,
   PeerOptions,
 } from './node/index.ts'
-export { createLocal, RDD } from './rdd/index.ts'
-export type { ActionOptions, DetachedJob, DetachedStatus, LocalOptions, Pair, Stats } from './rdd/index.ts'
+export { createLocal, RDD, StorageLevel } from './rdd/index.ts'
+export type {
+  ActionOptions,
+  DetachedJob,
+  DetachedStatus,
+  LocalOptions,
+  Pair,
+  Stats,
+  StorageLevelName,
+} from './rdd/index.ts'
 export { formatTaskOutput } from './rdd/index.ts'
 export type { Accumulator, AccumulatorParam, Broadcast, TaskOutput } from './rdd/index.ts'
