@@ -5,6 +5,8 @@ export interface PlantedBug {
   mutant: MeshMutant
   /** The trouble in which it does harm soonest. */
   profile: string
+  /** First seed, where an earlier one fails for another reason. @default 1 */
+  from?: number
   /** What is seen of it. */
   harm: RegExp
 }
@@ -87,6 +89,8 @@ export const PLANTED_BUGS: Readonly<Record<string, PlantedBug>> = {
   },
   'takes each try of a mutation for a new one': {
     mutant: { log: { newSessionEachTry: true } },
+    // Seed 18 fails without it: see "Known" in docs/testing.md.
+    from: 19,
     profile: 'everything',
     harm: /not linearizable/,
   },
