@@ -273,13 +273,18 @@ class RunningPeer implements Peer {
     return this.#failure.promise
   }
 
+  /** A log that cannot be written where nothing is any more is not what the operator wants to hear of. */
+  async #onFatal(error: ShoalError): Promise<void> {
+    const lost = await this.#guard?.look()
+    this.#failure.resolve(lost ?? error)
+  }
+
   async start(): Promise<void> {
     const { state, log } = this.#meshLog
     const known = await this.#known.read()
     this.#guard = await DirectoryGuard.start({ path: this.#options.dataDirectory })
     void this.#guard.lost.then(error => this.#failure.resolve(error))
-    // A log that cannot be written where nothing is any more is not what the operator wants to hear of.
-    log.onFatal(error => void this.#guard?.look().then(lost => this.#failure.resolve(lost ?? error)))
+    log.onFatal(error => void this.#onFatal(error))
     this.#meshLog.onApplied(command => {
       if (command.part === 'gossip') this.#onMembersChanged()
       if (command.part === 'dht') this.#repair.onApplied(command.command)

@@ -1,2 +1,1 @@
 export { Broadcasts, type SharedBroadcast } from './broadcasts.ts'
-export { putBroadcast, wantBroadcast } from './messages.ts'

@@ -104,7 +104,7 @@ test('the end of a job never reaches the log before its start, however slow the 
   leader.start()
   // All its results are there already: it ends as it is submitted.
   submit([0])
-  leader.close('s/1')
+  void leader.close('s/1')
   await vi.advanceTimersByTimeAsync(JOB_LEADER.gatherMs)
   slow.resolve()
   await vi.waitFor(() => expect(recorded.map(({ type }) => type)).toEqual(['job-start', 'job-end']), PATIENCE)
@@ -176,7 +176,7 @@ test('a job that ended without this leader leaves nothing at the executors', asy
   leader.start()
   submit()
   await vi.waitFor(() => expect(told.handed).toEqual([0]), PATIENCE)
-  leader.close('of-an-earlier-leader/1')
+  void leader.close('of-an-earlier-leader/1')
   expect(() => leader.cancel('of-an-earlier-leader/2', 'stop')).toThrow('no job')
   await vi.waitFor(
     () => expect(told.forgotten).toEqual(['of-an-earlier-leader/1', 'of-an-earlier-leader/2']),
