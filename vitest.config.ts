@@ -1,7 +1,16 @@
 import { defineConfig } from 'vitest/config'
 
+/** Nothing hangs for long unnoticed, and nothing fails for want of a processor. */
+const UNIT_TEST_MS = 60_000
+
 /** Longest one end-to-end or chaos test may take; each has its own, tighter deadlines inside. */
 const SLOW_TEST_MS = 240_000
+
+/**
+ * On two processors: tests of real processes spend much of their time waiting. More would make each of them slower than
+ * its deadlines suppose.
+ */
+const FILES_AT_ONCE = 3
 
 /**
  * Where others' work shares the processors a test of real time may fail once for want of them; a second failure is a
@@ -19,7 +28,7 @@ function project(name: string, include: string[], testTimeout: number, fileParal
       retry: RETRIES,
       fileParallelism,
       pool: 'forks' as const,
-      maxWorkers: fileParallelism ? 2 : 1,
+      maxWorkers: fileParallelism ? FILES_AT_ONCE : 1,
       // Function.prototype.toString must be what Node itself sees: closures are captured from it.
       experimental: { viteModuleRunner: false },
     },
@@ -29,7 +38,7 @@ function project(name: string, include: string[], testTimeout: number, fileParal
 export default defineConfig({
   test: {
     projects: [
-      project('unit', ['test/unit/**/*.test.ts', 'test/types/**/*.test.ts'], 20_000, true),
+      project('unit', ['test/unit/**/*.test.ts', 'test/types/**/*.test.ts'], UNIT_TEST_MS, true),
       project('sim', ['test/sim/**/*.test.ts'], SLOW_TEST_MS, true),
       project('e2e', ['test/e2e/**/*.test.ts'], SLOW_TEST_MS, true),
       project('chaos', ['test/chaos/**/*.test.ts'], 30 * 60_000, false),

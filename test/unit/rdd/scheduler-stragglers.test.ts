@@ -211,7 +211,8 @@ describe('many events', () => {
     }
     const least = (tasks: number): number => Math.min(...[1, 2, 3].map(() => msPerTask(tasks)))
     msPerTask(500)
-    // Twenty times as many; when each event looked at all tasks, each cost twenty times as much.
-    expect(least(20_000)).toBeLessThan(6 * least(1_000))
+    // Twenty times as many; when each event looked at all tasks, each cost twenty times as much: several tenths of a
+    // millisecond. The floor is for clocks that count in coarse steps.
+    expect(least(20_000)).toBeLessThan(Math.max(6 * least(1_000), 0.1))
   })
 })
