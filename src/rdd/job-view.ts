@@ -354,7 +354,7 @@ function keyOf(event: JobEventOf<'task-started' | 'task-ended'>): string {
   return `${stage}.${partition}.${attemptTerm ?? term}.${attempt}`
 }
 
-function noSums(): StageSums {
+export function noSums(): StageSums {
   return {
     inBytes: 0,
     inRecords: 0,

@@ -1,5 +1,6 @@
 import { JOB_EVENTS } from './config.ts'
 import type { Skew, StageTotals, TaskFigures } from './job-event.ts'
+import { noSums } from './job-view.ts'
 
 interface Finished {
   partition: number
@@ -16,19 +17,7 @@ const MEASURES = ['records', 'bytes', 'time'] as const
 export class StageFigures {
   /** One for each partition: the latest, where it was computed again. */
   readonly #finished = new Map<number, Finished>()
-  readonly #sums: Omit<StageTotals, 'taskMsMedian' | 'taskMsMax'> = {
-    inBytes: 0,
-    inRecords: 0,
-    outBytes: 0,
-    outRecords: 0,
-    shuffleReadBytes: 0,
-    shuffleWriteBytes: 0,
-    spilledBytes: 0,
-    spilledRecords: 0,
-    cacheHits: 0,
-    cpuMs: 0,
-    peakBytes: 0,
-  }
+  readonly #sums = noSums()
 
   get finished(): number {
     return this.#finished.size

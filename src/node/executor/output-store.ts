@@ -35,6 +35,17 @@ export interface SealedDescription {
   sizeBytes: number
 }
 
+/** Whose map output it is, and where its buckets end. */
+interface MapOutputSeal {
+  jobId: string
+  session: string
+  id: TaskId
+  /** `<session>/<fingerprint of the shuffle node>`. */
+  shuffle: string
+  offsets: number[]
+  checksum: number
+}
+
 /**
  * Outputs of this executor's tasks, kept until their job (results) or session (map outputs) ends. The newest stay in
  * memory up to a budget; older ones go to files. Files are only a spill area: nothing here outlives the process.
@@ -73,17 +84,7 @@ export class OutputStore {
     await mkdir(this.#directory, { recursive: true })
   }
 
-  async sealMapOutput(
-    output: {
-      jobId: string
-      session: string
-      id: TaskId
-      shuffle: string
-      offsets: number[]
-      checksum: number
-    },
-    bytes: Uint8Array,
-  ): Promise<void> {
+  async sealMapOutput(output: MapOutputSeal, bytes: Uint8Array): Promise<void> {
     const { shuffle, ...rest } = output
     const key = mapKey(shuffle, output.id.partition)
     await this.#seal(key, { ...rest, shuffle: { key: shuffle, map: output.id.partition } }, bytes)
@@ -91,14 +92,7 @@ export class OutputStore {
 
   /** The same for one that its task wrote to a file of this store's directory; the file is the store's from now on. */
   async sealMapFile(
-    output: {
-      jobId: string
-      session: string
-      id: TaskId
-      shuffle: string
-      offsets: number[]
-      checksum: number
-    },
+    output: MapOutputSeal,
     { file, sizeBytes }: { file: string; sizeBytes: number },
   ): Promise<void> {
     const { shuffle, ...rest } = output
